@@ -1,0 +1,1 @@
+"""What is known about the node: frozen dataclasses, units in names, ``None`` for not known."""

@@ -1,0 +1,106 @@
+"""The switch as its database describes it: ovs-vswitchd.conf.db(5)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Interface:
+    """One row of the Interface table.
+
+    Attributes:
+        name: Interface.name.
+        type: Interface.type; ``system`` where the database has the empty string (they mean the
+            same).
+        ofport: OpenFlow port number; ``None`` when it has none (yet), or the device could not be
+            opened (-1 in the database).
+        mac: mac_in_use.
+        admin_state: True when up.
+        link_state: True when up.
+        mtu_bytes: mtu.
+        link_speed_bits_per_second: link_speed.
+        link_resets: link_resets: how often link_state changed.
+        error: Interface.error, why the device could not be opened.
+        driver: status:driver_name, for example ``tun``, ``veth``, ``ixgbe``.
+        iface_id: external_ids:iface-id, the Neutron port.
+        vm_uuid: external_ids:vm-uuid (Nova also writes vm-id in old releases).
+        attached_mac: external_ids:attached-mac, the instance's own address.
+        options: Only the options that describe an endpoint (remote_ip, local_ip, key, in_key,
+            out_key, dst_port, peer); the others may hold secrets such as IPsec's psk.
+    """
+
+    name: str
+    type: str = "system"
+    ofport: int | None = None
+    mac: str | None = None
+    admin_state: bool | None = None
+    link_state: bool | None = None
+    mtu_bytes: int | None = None
+    link_speed_bits_per_second: int | None = None
+    link_resets: int | None = None
+    error: str | None = None
+    driver: str | None = None
+    iface_id: str | None = None
+    vm_uuid: str | None = None
+    attached_mac: str | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """One row of the Port table.
+
+    Attributes:
+        name: Port.name.
+        interfaces: One; two or more make a bond.
+        tag: Access VLAN, or the native one.
+        vlan_mode: access, trunk, native-tagged, native-untagged, dot1q-tunnel; ``None`` unset.
+    """
+
+    name: str
+    interfaces: tuple[Interface, ...] = ()
+    tag: int | None = None
+    vlan_mode: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Controller:
+    """One row of the Controller table. ``role`` is other, slave or master; ``None`` before."""
+
+    target: str
+    connected: bool | None = None
+    role: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Manager:
+    """One row of the Manager table."""
+
+    target: str
+    connected: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bridge:
+    """One row of the Bridge table. ``datapath_type`` is ``system`` where the database has ''."""
+
+    name: str
+    datapath_type: str = "system"
+    datapath_id: str | None = None
+    fail_mode: str | None = None
+    ports: tuple[Port, ...] = ()
+    controllers: tuple[Controller, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """The one row of the Open_vSwitch table and all below it, sorted by name."""
+
+    ovs_version: str | None = None
+    db_version: str | None = None
+    dpdk_version: str | None = None
+    system_id: str | None = None
+    system_type: str | None = None
+    system_version: str | None = None
+    managers: tuple[Manager, ...] = ()
+    bridges: tuple[Bridge, ...] = ()
