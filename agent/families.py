@@ -38,7 +38,13 @@ class Rows(NamedTuple):
     rows: Iterable[tuple[str, Value]]
 
 
-Output = Iterator[Sample | Rows]
+class Suppressed(NamedTuple):
+    """Series that a rule of the configuration leaves out; counted, so that nobody misses them."""
+
+    series: int
+
+
+Output = Iterator[Sample | Rows | Suppressed]
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,8 @@ class Datapath:
         mask_cache_hits: Packets whose mask came from the cache (kernel 5.10 and later).
         mask_cache_size_entries: Size of that cache.
         ports: How many ports the datapath has.
+        offloaded_flows: Flows in hardware, from ``dpctl/offload-stats-show``; ``None`` where
+            hardware offload is off or the release does not say.
     """
 
     name: str
@@ -31,6 +33,7 @@ class Datapath:
     mask_cache_hits: int | None = None
     mask_cache_size_entries: int | None = None
     ports: int | None = None
+    offloaded_flows: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +57,12 @@ class Upcalls:
 
 @dataclass(frozen=True, slots=True)
 class Pmd:
-    """One thread of ``dpif-netdev/pmd-perf-show``; ``numa`` and ``cpu`` as text, ``main`` for the main thread.
+    """One thread of ``dpif-netdev/pmd-stats-show`` or, from 4.0 on, ``pmd-perf-show``.
 
-    Packets by how they were classified; cycles of the CPU, busy or idle. ``None``: not printed.
+    ``None`` is what was not printed. ``numa`` and ``cpu`` are text, ``main`` for ovs-vswitchd's
+    main thread, empty where not said. Packets are counted by how they were classified, cycles are
+    the CPU's; ``used_cycles`` are the busy and the idle ones together, the only ones that 4.0
+    prints. All restart with the thread and with ``pmd-stats-clear``.
     """
 
     numa: str
@@ -68,6 +74,9 @@ class Pmd:
     upcall_failed: int | None = None
     busy_cycles: int | None = None
     idle_cycles: int | None = None
+    used_cycles: int | None = None
+    phwol_hit: int | None = None
+    simple_match_hit: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,3 +133,31 @@ class Vswitchd:
     start_time_seconds: float | None
     coverage: Mapping[str, int]
     memory: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class UnixctlReading:
+    """All that one reading of ovs-vswitchd's control socket brought.
+
+    A part is ``None`` when its command failed or this release does not have it, and empty when
+    there is nothing of the kind, or it was not asked for.
+
+    Attributes:
+        vswitchd: The daemon itself; its mappings are empty when their command failed.
+        datapaths: One element a datapath.
+        upcalls: One element a datapath.
+        pmds: One element a thread of the userspace datapath; empty without one.
+        fdbs: Of the bridges that were asked about and exist.
+        bonds: Bonds with their members.
+        conntracks: Of the userspace datapaths; the kernel's table is not read here.
+        problems: One line for each command that failed, for a person.
+    """
+
+    vswitchd: Vswitchd
+    datapaths: tuple[Datapath, ...] | None
+    upcalls: tuple[Upcalls, ...] | None
+    pmds: tuple[Pmd, ...] | None
+    fdbs: tuple[Fdb, ...] | None
+    bonds: tuple[Bond, ...] | None
+    conntracks: tuple[Conntrack, ...] | None
+    problems: tuple[str, ...] = ()

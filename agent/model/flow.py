@@ -2,6 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
+
+LOCAL = 0xFFFFFFFE
+"""OFPP_LOCAL, the bridge's own port, as OpenFlow 1.1 and later number it (openflow-1.1.h)."""
+LOCAL_IN_DATABASE = 0xFFFE
+"""The same in Interface.ofport, which has OpenFlow 1.0's 16 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +85,7 @@ class Flow:
     in_port: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class FlowCount:
+class FlowCount(NamedTuple):
     """A flow with its counters at one reading; ``None`` where the switch says all-ones."""
 
     flow: Flow
@@ -90,7 +95,14 @@ class FlowCount:
 
 @dataclass(frozen=True, slots=True)
 class FlowReading:
-    """All flows of a bridge, read table by table, each table complete."""
+    """The flows of a bridge, read table by table, each table complete.
+
+    Attributes:
+        bridge: Its name.
+        flows: Those that have series.
+        left_out: How many flows have no series, by the rules of ``flows.mode``.
+    """
 
     bridge: str
     flows: tuple[FlowCount, ...]
+    left_out: int = 0

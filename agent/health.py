@@ -1,0 +1,139 @@
+"""How each source is doing: what /metrics, /status and the log say about it.
+
+One line when something goes down, one when it is back; repetition is a counter.
+"""
+
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from agent import log
+from agent.errors import Reason, SourceError
+from agent.model.node import SourceFacts
+
+logger = log.get(__name__)
+
+
+@dataclass(slots=True)
+class Problem:
+    """Why a part of a source is down, and since when (Unix seconds)."""
+
+    reason: Reason
+    detail: str
+    since_seconds: float
+
+
+@dataclass(slots=True)
+class SourceHealth:
+    """The health of one source; a source with several peers (bridges) has a part for each.
+
+    Attributes:
+        name: The ``source`` label.
+        configured: Whether it is expected on this node.
+        subscription: Whether it is followed by events: while it is up, it is good now.
+        deadline_exceeded: Scrapes that had to be answered before this source was read.
+    """
+
+    name: str
+    configured: bool = True
+    subscription: bool = False
+    deadline_exceeded: int = 0
+    _problems: dict[str, Problem] = field(default_factory=dict)
+    _notes: tuple[str, ...] = ()
+    _last_success_seconds: float | None = None
+    _read_seconds: float = 0.0
+    _reads: int = 0
+    _failures: Counter[Reason] = field(default_factory=Counter)
+    _events: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def up(self) -> bool:
+        """Whether the last thing that every part said was good, and there was such a thing."""
+        return self._last_success_seconds is not None and not self._problems
+
+    def good(self, part: str = "", seconds: float | None = None) -> None:
+        """Note that a part was read, or is connected; ``seconds`` is how long the read took."""
+        first = self._last_success_seconds is None and not self._problems
+        self._last_success_seconds = time.time()
+        if seconds is not None:
+            self._read_seconds += seconds
+            self._reads += 1
+        if self._problems.pop(part, None) or first:
+            logger.info("source up", source=self.name, **_part(part))
+
+    def failed(self, error: SourceError, part: str = "") -> None:
+        """Note that a part could not be read."""
+        self._failures[error.reason] += 1
+        known = self._problems.get(part)
+        if known is None:
+            logger.warning(
+                "source down",
+                source=self.name,
+                **_part(part),
+                reason=str(error.reason),
+                detail=error.detail,
+            )
+            self._problems[part] = Problem(error.reason, error.detail, time.time())
+        else:
+            known.reason, known.detail = error.reason, error.detail
+
+    def clear(self, part: str = "") -> None:
+        """Forget a part's problem; what is read next tells more."""
+        if self._problems.pop(part, None):
+            logger.info("source up", source=self.name, **_part(part))
+
+    def keep_parts(self, parts: set[str]) -> None:
+        """Forget the problems of parts that are no longer there."""
+        for part in [name for name in self._problems if name and name not in parts]:
+            del self._problems[part]
+
+    def note(self, notes: tuple[str, ...]) -> None:
+        """Keep what a good reading could not tell, for /status."""
+        self._notes = notes
+
+    def event(self, name: str) -> None:
+        """Count an event of the subscription."""
+        self._events[name] += 1
+
+    def _last_success(self) -> float | None:
+        if self.subscription and self.up:
+            return time.time()
+        return self._last_success_seconds
+
+    def facts(self) -> SourceFacts:
+        """Return what the agent's own collector shows; every reason is there from the start."""
+        return SourceFacts(
+            name=self.name,
+            configured=self.configured,
+            up=self.up,
+            last_success_seconds=self._last_success(),
+            read_seconds=self._read_seconds,
+            reads=self._reads,
+            failures={reason: self._failures[reason] for reason in Reason},
+            events=dict(self._events),
+            deadline_exceeded=self.deadline_exceeded,
+        )
+
+    def status(self) -> dict[str, Any]:
+        """Return what /status shows: state, age of the last success, problems by part."""
+        now = time.time()
+        last = self._last_success()
+        return {
+            "configured": self.configured,
+            "up": self.up,
+            "last_success_age_seconds": None if last is None else round(now - last, 3),
+            "problems": {
+                part or self.name: {
+                    "reason": str(problem.reason),
+                    "detail": problem.detail,
+                    "age_seconds": round(now - problem.since_seconds, 3),
+                }
+                for part, problem in sorted(self._problems.items())
+            },
+            "notes": list(self._notes),
+        }
+
+
+def _part(part: str) -> dict[str, str]:
+    return {"part": part} if part else {}

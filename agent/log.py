@@ -1,0 +1,57 @@
+"""Logs: logfmt or JSON on stderr, one line an event, keys instead of prose."""
+
+import logging
+import sys
+from typing import Literal
+
+import structlog
+from structlog.typing import Processor
+
+
+def configure(level: str, form: Literal["logfmt", "json"]) -> None:
+    """Send every log line, the libraries' too, to stderr in one form.
+
+    Args:
+        level: debug, info, warning or error.
+        form: logfmt for people and journald, json for collectors.
+    """
+    number = logging.getLevelNamesMapping()[level.upper()]
+    renderer: Processor = (
+        structlog.processors.JSONRenderer()
+        if form == "json"
+        else structlog.processors.LogfmtRenderer(
+            key_order=["ts", "level", "event"], drop_missing=True, bool_as_flag=False
+        )
+    )
+    shared: list[Processor] = [
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
+        structlog.processors.format_exc_info,
+    ]
+    structlog.configure(
+        processors=[*shared, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(foreign_pre_chain=shared, processors=[_strip, renderer])
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    # Libraries speak of their own affairs: nothing below a warning unless a person debugs.
+    root.setLevel(number if number <= logging.DEBUG else max(number, logging.WARNING))
+
+
+def _strip(
+    _logger: object, _name: str, event: structlog.typing.EventDict
+) -> structlog.typing.EventDict:
+    """Drop what ProcessorFormatter adds for its own use."""
+    return structlog.stdlib.ProcessorFormatter.remove_processors_meta(None, "", event)
+
+
+def get(name: str) -> structlog.typing.FilteringBoundLogger:
+    """Return a logger; its name is not on the line, the fixed event text is searched for."""
+    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger(name)
+    return logger

@@ -1,0 +1,96 @@
+"""The node as one scrape sees it: what is known, and what is not."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from agent.errors import Reason, UnknownFactError
+from agent.model.datapath import Bond, Conntrack, Datapath, Fdb, Pmd, Upcalls, Vswitchd
+from agent.model.flow import BridgeReading, FlowReading
+from agent.model.switch import Switch
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Known(Generic[T]):
+    """A fact that is known, or not.
+
+    Attributes:
+        name: What it is called in messages.
+        value: ``None`` when it is not known.
+        live: False for a state whose subscription is lost and which is shown for a while longer;
+            counters in it must not be shown, because they no longer move.
+    """
+
+    name: str
+    value: T | None = None
+    live: bool = True
+
+    def require(self) -> T:
+        """Return the value.
+
+        Raises:
+            UnknownFactError: If it is not known; the runner leaves the collector's families out.
+        """
+        if self.value is None:
+            raise UnknownFactError(self.name)
+        return self.value
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFacts:
+    """A source's health. Times are Unix seconds; counts are since the agent started."""
+
+    name: str
+    configured: bool
+    up: bool
+    last_success_seconds: float | None
+    read_seconds: float
+    reads: int
+    failures: Mapping[Reason, int]
+    events: Mapping[str, int]
+    deadline_exceeded: int
+
+
+@dataclass(frozen=True, slots=True)
+class CollectorFacts:
+    """How one collector did in this scrape. ``suppressed`` series were refused by a limit."""
+
+    name: str
+    success: bool
+    duration_seconds: float
+    series: int
+    series_limit: int
+    suppressed: int
+
+
+@dataclass(frozen=True, slots=True)
+class AgentFacts:
+    """The agent about itself. ``http_requests`` counts by (handler, status code)."""
+
+    version: str
+    config_hash: str
+    sources: tuple[SourceFacts, ...] = ()
+    collectors: tuple[CollectorFacts, ...] = ()
+    http_requests: Mapping[tuple[str, str], int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """Everything that collectors may look at. Readings are there only when they are fresh.
+
+    Mappings are by bridge name.
+    """
+
+    agent: AgentFacts
+    switch: Known[Switch] = Known("switch")
+    bridges: Known[Mapping[str, BridgeReading]] = Known("bridges")
+    flows: Known[Mapping[str, FlowReading]] = Known("flows")
+    vswitchd: Known[Vswitchd] = Known("vswitchd")
+    datapaths: Known[tuple[Datapath, ...]] = Known("datapaths")
+    upcalls: Known[tuple[Upcalls, ...]] = Known("upcalls")
+    pmds: Known[tuple[Pmd, ...]] = Known("pmds")
+    fdbs: Known[tuple[Fdb, ...]] = Known("fdbs")
+    bonds: Known[tuple[Bond, ...]] = Known("bonds")
+    conntracks: Known[tuple[Conntrack, ...]] = Known("conntracks")

@@ -1,0 +1,130 @@
+"""The current node: the only place that remembers what peers said.
+
+Two kinds of knowledge, two rules for growing old. *State* comes from a subscription and is true
+until the next event; when the subscription is lost it is shown a while longer. A *reading* holds
+counters and levels and is shown only to scrapes that it was taken for: a counter shown again
+reads as a rate of zero and then as a spike, an omitted one as nothing wrong.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Generic, TypeVar
+
+from agent.model.datapath import Bond, Conntrack, Datapath, Fdb, Pmd, Upcalls, Vswitchd
+from agent.model.flow import BridgeReading, FlowReading
+from agent.model.node import AgentFacts, Known, Node
+from agent.model.switch import Switch
+
+T = TypeVar("T")
+
+
+class State(Generic[T]):
+    """What a subscription keeps current.
+
+    Args:
+        name: What it is called in messages.
+        max_age_seconds: How long it is shown after its subscription is lost.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(self, name: str, max_age_seconds: float, clock: Callable[[], float]) -> None:
+        self._name = name
+        self._max_age_seconds = max_age_seconds
+        self._clock = clock
+        self._value: T | None = None
+        self._lost_at: float | None = None
+
+    def put(self, value: T) -> None:
+        """Take what the subscription says now."""
+        self._value = value
+        self._lost_at = None
+
+    def lost(self) -> None:
+        """Begin to age: the subscription broke, the peer may come back with the same."""
+        if self._lost_at is None:
+            self._lost_at = self._clock()
+
+    def withdraw(self) -> None:
+        """Forget at once: the peer is gone."""
+        self._value = None
+
+    def known(self) -> Known[T]:
+        """Return the value while it may be shown."""
+        live = self._lost_at is None
+        if self._lost_at is not None and self._clock() - self._lost_at > self._max_age_seconds:
+            self._value = None
+        return Known(self._name, self._value, live)
+
+
+class Reading(Generic[T]):
+    """What readers brought, in parts (bridges) that are taken and grow old one by one."""
+
+    def __init__(self, name: str, clock: Callable[[], float]) -> None:
+        self._name = name
+        self._clock = clock
+        self._parts: dict[str, tuple[float, T]] = {}
+
+    def put(self, value: T, part: str = "") -> None:
+        """Take a reading that was completed now."""
+        self._parts[part] = (self._clock(), value)
+
+    def withdraw(self, part: str = "") -> None:
+        """Forget a part: its peer failed or is gone."""
+        self._parts.pop(part, None)
+
+    def replace(self, value: T | None) -> None:
+        """Take a reading without parts, or none: then what was known is withdrawn."""
+        if value is None:
+            self.withdraw()
+        else:
+            self.put(value)
+
+    def parts(self, since: float) -> Known[Mapping[str, T]]:
+        """Return the parts taken at or after ``since``; not known when there is none."""
+        fresh = {part: value for part, (taken, value) in self._parts.items() if taken >= since}
+        return Known(self._name, fresh or None)
+
+    def whole(self, since: float) -> Known[T]:
+        """Return the one part of a reading that has no parts."""
+        taken, value = self._parts.get("", (0.0, None))
+        return Known(self._name, value if taken >= since else None)
+
+
+class Store:
+    """The current node.
+
+    Args:
+        state_max_age_seconds: How long state is shown after its subscription is lost.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(
+        self, state_max_age_seconds: float = 60.0, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.clock = clock
+        self.switch = State[Switch]("switch", state_max_age_seconds, clock)
+        self.bridges = Reading[BridgeReading]("bridges", clock)
+        self.flows = Reading[FlowReading]("flows", clock)
+        self.vswitchd = Reading[Vswitchd]("vswitchd", clock)
+        self.datapaths = Reading[tuple[Datapath, ...]]("datapaths", clock)
+        self.upcalls = Reading[tuple[Upcalls, ...]]("upcalls", clock)
+        self.pmds = Reading[tuple[Pmd, ...]]("pmds", clock)
+        self.fdbs = Reading[tuple[Fdb, ...]]("fdbs", clock)
+        self.bonds = Reading[tuple[Bond, ...]]("bonds", clock)
+        self.conntracks = Reading[tuple[Conntrack, ...]]("conntracks", clock)
+
+    def view(self, since: float, agent: AgentFacts) -> Node:
+        """Return the node with state as it is and readings taken at or after ``since``."""
+        return Node(
+            agent=agent,
+            switch=self.switch.known(),
+            bridges=self.bridges.parts(since),
+            flows=self.flows.parts(since),
+            vswitchd=self.vswitchd.whole(since),
+            datapaths=self.datapaths.whole(since),
+            upcalls=self.upcalls.whole(since),
+            pmds=self.pmds.whole(since),
+            fdbs=self.fdbs.whole(since),
+            bonds=self.bonds.whole(since),
+            conntracks=self.conntracks.whole(since),
+        )
