@@ -1,0 +1,239 @@
+"""One scrape: bring the readings up to date under the deadline, then collect.
+
+Readers run together and are shared: a scrape that comes while one runs, or shortly after, takes
+its result. A reader that is late is left behind, not cancelled; its answer is for nobody, unless
+the next scrape comes soon enough.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from agent import __version__, log
+from agent.collectors.base import Collector
+from agent.errors import UnknownFactError
+from agent.families import Rows, Sample, Suppressed
+from agent.health import SourceHealth
+from agent.model.node import AgentFacts, CollectorFacts, Node
+from agent.store import Store
+
+logger = log.get(__name__)
+
+BACK_BELOW = 0.8
+"""Families that the limit refused come back below this share of it: no flapping at the edge."""
+SMALLEST_RESERVE_SECONDS = 0.05
+
+
+class Reader:
+    """Reads one peer, once for all scrapes that can share it.
+
+    Args:
+        name: What collectors call it.
+        health: The health of the source it belongs to.
+        read: Brings readings into the store and notes good and bad in the health; raises nothing
+            that is not a bug.
+        share_seconds: How long after its start a reading is shared.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        health: SourceHealth,
+        read: Callable[[], Awaitable[None]],
+        share_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name = name
+        self.health = health
+        self._read = read
+        self._share_seconds = share_seconds
+        self._clock = clock
+        self._started = float("-inf")
+        self._task: asyncio.Task[None] | None = None
+        self.on_bug: Callable[[asyncio.Task[None]], None] | None = None
+        """Told when a reading ends; an exception in it is a bug."""
+
+    def refresh(self) -> asyncio.Task[None]:
+        """Return the reading under way, the last one while it is fresh, or a new one."""
+        now = self._clock()
+        task = self._task
+        if task is None or (task.done() and now - self._started > self._share_seconds):
+            self._started = now
+            task = asyncio.get_running_loop().create_task(self._run(), name=f"read {self.name}")
+            if self.on_bug is not None:
+                task.add_done_callback(self.on_bug)
+            self._task = task
+        return task
+
+    async def _run(self) -> None:
+        await self._read()
+
+    async def close(self) -> None:
+        """Stop a reading that is under way."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What a collector yielded."""
+
+    facts: CollectorFacts
+    samples: tuple[Sample | Rows, ...]
+
+
+class Scraper:
+    """Answers scrapes.
+
+    Args:
+        store: The current node.
+        readers: By name.
+        sources: Health of every source, those without a reader too.
+        collectors: The enabled ones, A to Z.
+        series_limit: Series a collector may show.
+        share_seconds: How old a reading may be that a scrape shows.
+        config_hash: Of the settings.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        readers: Mapping[str, Reader],
+        sources: tuple[SourceHealth, ...],
+        collectors: tuple[Collector, ...],
+        series_limit: int,
+        share_seconds: float,
+        config_hash: str,
+    ) -> None:
+        self.collectors = collectors
+        self._store = store
+        self._readers = readers
+        self._sources = sources
+        self._series_limit = series_limit
+        self._share_seconds = share_seconds
+        self._config_hash = config_hash
+        self._refused: dict[str, frozenset[str]] = {}
+        self._last_collect_seconds = 0.0
+
+    async def scrape(
+        self,
+        deadline_seconds: float,
+        names: Collection[str] | None = None,
+        requests: Mapping[tuple[str, str], int] | None = None,
+    ) -> list[Collected]:
+        """Read what the collectors need and collect.
+
+        Args:
+            deadline_seconds: When the answer must be ready, from now.
+            names: Collectors to run; ``None`` for all.
+            requests: HTTP requests answered so far, by (handler, status code).
+        """
+        started = self._store.clock()
+        chosen = [each for each in self.collectors if names is None or each.name in names]
+        reserve = max(SMALLEST_RESERVE_SECONDS, 2 * self._last_collect_seconds)
+        await self._refresh(chosen, max(0.0, deadline_seconds - reserve))
+        began = time.perf_counter()
+        collected = self._collect(chosen, started - self._share_seconds, requests or {})
+        self._last_collect_seconds = time.perf_counter() - began
+        return collected
+
+    async def _refresh(self, collectors: Iterable[Collector], timeout_seconds: float) -> None:
+        needed = {name for collector in collectors for name in collector.reads}
+        tasks = {self._readers[name].refresh(): self._readers[name] for name in sorted(needed)}
+        if not tasks:
+            return
+        done, late = await asyncio.wait(tasks, timeout=timeout_seconds)
+        for health in {id(tasks[task].health): tasks[task].health for task in late}.values():
+            health.deadline_exceeded += 1
+        for task in done:
+            task.result()  # readers raise nothing but bugs
+
+    def _collect(
+        self,
+        collectors: Iterable[Collector],
+        since: float,
+        requests: Mapping[tuple[str, str], int],
+    ) -> list[Collected]:
+        agent = AgentFacts(__version__, self._config_hash)
+        node = self._store.view(since, agent)
+        others = [self._run(each, node) for each in collectors if each.name != "agent"]
+        agent = AgentFacts(
+            version=__version__,
+            config_hash=self._config_hash,
+            sources=tuple(source.facts() for source in self._sources),
+            collectors=tuple(each.facts for each in others),
+            http_requests=dict(requests),
+        )
+        node = self._store.view(since, agent)
+        return others + [self._run(each, node) for each in collectors if each.name == "agent"]
+
+    def _run(self, collector: Collector, node: Node) -> Collected:
+        """Run one collector; the one place for failure, timing and the limit."""
+        began = time.perf_counter()
+        samples: list[Sample | Rows] = []
+        suppressed = 0
+        success = True
+        for part in collector.collect:
+            try:
+                for item in part(node):
+                    if isinstance(item, Suppressed):
+                        suppressed += item.series
+                    elif isinstance(item, Rows):
+                        samples.append(Rows(item.family, list(item.rows)))
+                    elif item.value is not None:
+                        samples.append(item)
+            except UnknownFactError:
+                success = False
+            except Exception:
+                # A fault of ours in one subject must not take the page from the others.
+                logger.exception("collector failed", collector=collector.name)
+                success = False
+        samples, series, refused = self._limit(collector, samples)
+        facts = CollectorFacts(
+            name=collector.name,
+            success=success,
+            duration_seconds=time.perf_counter() - began,
+            series=series,
+            series_limit=self._series_limit,
+            suppressed=suppressed + refused,
+        )
+        return Collected(facts, tuple(samples))
+
+    def _limit(
+        self, collector: Collector, samples: list[Sample | Rows]
+    ) -> tuple[list[Sample | Rows], int, int]:
+        """Leave out whole families, detail first, until the rest is within the limit.
+
+        Returns:
+            The samples that stay, how many series they are, and how many were left out.
+        """
+        sizes: dict[str, int] = {}
+        for sample in samples:
+            size = len(list(sample.rows)) if isinstance(sample, Rows) else 1
+            sizes[sample.family.name] = sizes.get(sample.family.name, 0) + size
+        total = sum(sizes.values())
+        before = self._refused.get(collector.name, frozenset())
+        if total <= self._series_limit * (BACK_BELOW if before else 1.0):
+            self._refused.pop(collector.name, None)
+            return samples, total, 0
+        refused: set[str] = set()
+        left = total
+        order = [*collector.detail, *(f for f in collector.families if f not in collector.detail)]
+        for family in order:
+            if left <= self._series_limit and family.name not in before:
+                break
+            refused.add(family.name)
+            left -= sizes.get(family.name, 0)
+        if not before:
+            logger.warning(
+                "series limit reached",
+                collector=collector.name,
+                limit=self._series_limit,
+                series=total,
+                left_out=",".join(sorted(refused)),
+            )
+        self._refused[collector.name] = frozenset(refused)
+        return [each for each in samples if each.family.name not in refused], left, total - left
