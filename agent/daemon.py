@@ -1,0 +1,182 @@
+"""The story of the process: settings -> store -> sources -> HTTP -> ready -> signal -> end."""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator
+from typing import Any
+
+from agent import __version__, log
+from agent.collectors import COLLECTORS
+from agent.config import Settings, parse_address
+from agent.errors import Reason, SourceError
+from agent.exposition import systemd
+from agent.exposition.http import Exporter, serve
+from agent.exposition.web_config import WebConfigFile
+from agent.health import SourceHealth
+from agent.model.switch import Switch
+from agent.scrape import Reader, Scraper
+from agent.sources.openflow import OpenFlowSource
+from agent.sources.ovsdb import OvsdbSource
+from agent.sources.vswitchd import VswitchdSource
+from agent.store import Store
+from agent.supervise import Backoff, keep_running
+
+logger = log.get(__name__)
+
+
+class Agent:
+    """Everything between the peers and the page.
+
+    ``async with agent.running():`` is its lifetime. ``run``, ``once`` and ``check`` differ only
+    in what they do in between.
+
+    Args:
+        settings: The configuration.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.collectors = tuple(c for c in COLLECTORS if c.name in settings.enabled())
+        reads = {name for collector in self.collectors for name in collector.reads}
+        self.store = Store(settings.scrape.state_max_age_seconds)
+        self.switch_asked = asyncio.Event()
+        """Set once the database has answered, or could not be asked."""
+        self._bug: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._ovsdb = SourceHealth("ovsdb", subscription=True)
+        self._ovsdb_backoff = Backoff()
+        self._openflow = OpenFlowSource(
+            settings, self.store, SourceHealth("openflow", bool(reads & {"openflow", "flows"}))
+        )
+        self._unixctl = VswitchdSource(
+            settings, self.store, SourceHealth("unixctl", "unixctl" in reads)
+        )
+        self.sources = (self._openflow.health, self._ovsdb, self._unixctl.health)
+        share = settings.scrape.share_seconds
+        readers = (
+            Reader("openflow", self._openflow.health, self._openflow.read_bridges, share),
+            Reader("flows", self._openflow.health, self._openflow.read_flows, share),
+            Reader("unixctl", self._unixctl.health, self._unixctl.read, share),
+        )
+        self.scraper = Scraper(
+            self.store,
+            {reader.name: reader for reader in readers},
+            self.sources,
+            self.collectors,
+            series_limit=settings.limits.series,
+            share_seconds=share,
+            config_hash=settings.hash(),
+        )
+        self._readers = readers
+        for reader in readers:
+            reader.on_bug = self._on_bug
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Follow the subscriptions; at the end close everything."""
+        source = OvsdbSource(self.settings.ovs.remote, self._publish, self._ovsdb.event)
+        task = asyncio.create_task(
+            keep_running(source.run, self._ovsdb_down, self._ovsdb_backoff), name="ovsdb"
+        )
+        task.add_done_callback(self._on_bug)
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+            for reader in self._readers:
+                await reader.close()
+            self._openflow.close()
+            self._unixctl.close()
+
+    async def bug(self) -> None:
+        """Wait until a part ends with an error of ours, and raise it."""
+        await self._bug
+
+    def status(self) -> dict[str, Any]:
+        """Return what /status shows."""
+        switch = self.store.switch.known().value
+        interfaces = (
+            (bridge.name, interface)
+            for bridge in (switch.bridges if switch else ())
+            for port in bridge.ports
+            for interface in port.interfaces
+        )
+        return {
+            "version": __version__,
+            "config_hash": self.settings.hash(),
+            "collectors": [collector.name for collector in self.collectors],
+            "limits": self.settings.limits.model_dump(),
+            "sources": {source.name: source.status() for source in self.sources},
+            "open_errors": [
+                {"bridge": bridge, "interface": interface.name, "error": interface.error}
+                for bridge, interface in interfaces
+                if interface.error
+            ],
+        }
+
+    def _publish(self, switch: Switch) -> None:
+        self.store.switch.put(switch)
+        self._ovsdb.good()
+        self._ovsdb_backoff.succeeded()
+        self.switch_asked.set()
+
+    def _ovsdb_down(self, error: SourceError) -> None:
+        """A server that restarts comes back with the same; one whose socket is gone does not."""
+        self._ovsdb.failed(error)
+        if error.reason is Reason.ABSENT:
+            self.store.switch.withdraw()
+        else:
+            self.store.switch.lost()
+        self.switch_asked.set()
+
+    def _on_bug(self, task: asyncio.Task[Any]) -> None:
+        if task.cancelled() or self._bug.done():
+            return
+        error = task.exception()
+        if error is not None:
+            self._bug.set_exception(error)
+
+
+async def run(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises:
+        OSError: If an address cannot be listened on.
+        WebConfigError: If --web.config.file cannot be used.
+        Exception: A bug; systemd starts a clean process.
+    """
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    agent = Agent(settings)
+    exporter = Exporter(agent.scraper, agent.status, settings.web, settings.scrape.deadline_seconds)
+    access = WebConfigFile(settings.web.config_file) if settings.web.config_file else None
+    app = exporter.application(access)
+    tls = access.ssl_context() if access else None
+    async with agent.running():
+        addresses = [parse_address(address) for address in settings.web.listen_address]
+        server = await serve(app, addresses, tls)
+        logger.info("ready", version=__version__, listen=",".join(settings.web.listen_address))
+        systemd.notify("READY=1")
+        try:
+            await _until(stop, agent)
+        finally:
+            systemd.notify("STOPPING=1")
+            await server.cleanup()
+    logger.info("stopped")
+
+
+async def _until(stop: asyncio.Event, agent: Agent) -> None:
+    """Wait for a signal, or raise the bug that came first."""
+    waiting = [asyncio.create_task(stop.wait()), asyncio.create_task(agent.bug())]
+    interval = systemd.watchdog_interval_seconds()
+    if interval is not None:
+        waiting.append(asyncio.create_task(systemd.feed_watchdog(interval)))
+    done, rest = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    for task in rest:
+        task.cancel()
+    await asyncio.gather(*rest, return_exceptions=True)
+    for task in done:
+        task.result()

@@ -1,0 +1,232 @@
+"""The HTTP server: /metrics, health, /status and a page of links.
+
+A scrape is answered 200 by its deadline with what is known by then. Health answers as long as
+the loop does; readiness as soon as /metrics can be answered, whatever the peers do.
+"""
+
+import asyncio
+import html
+import json
+import zlib
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from ssl import SSLContext
+from typing import Any
+
+from aiohttp import web
+
+from agent import __version__, log
+from agent.config import Web
+from agent.exposition import process, text
+from agent.exposition.auth import protect
+from agent.exposition.web_config import WebConfigFile
+from agent.families import Rows, Sample
+from agent.scrape import Collected, Scraper
+
+logger = log.get(__name__)
+
+TIMEOUT_HEADER = "X-Prometheus-Scrape-Timeout-Seconds"
+SMALLEST_MARGIN_SECONDS = 0.5
+MARGIN = 0.1
+SHORTEST_DEADLINE_SECONDS = 0.1
+GZIP_LEVEL = 1
+"""Pages of text shrink tenfold at level 1; level 6 takes three times as long for a seventh more."""
+GZIP_IN_THREAD_BYTES = 1 << 18
+SHUTDOWN_SECONDS = 1.0
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Status = Callable[[], dict[str, Any]]
+
+
+class Exporter:
+    """The handlers.
+
+    Args:
+        scraper: Answers scrapes.
+        status: What /status shows.
+        settings: Path of the metrics and requests at once.
+        deadline_seconds: Longest time for a scrape.
+    """
+
+    def __init__(
+        self,
+        scraper: Scraper,
+        status: Status,
+        settings: Web,
+        deadline_seconds: float,
+    ) -> None:
+        self._scraper = scraper
+        self._status = status
+        self._telemetry_path = settings.telemetry_path
+        self._max_requests = settings.max_requests
+        self._deadline_seconds = deadline_seconds
+        self._running = 0
+        self._requests: Counter[tuple[str, str]] = Counter()
+        self._handlers: dict[str, Handler] = {
+            settings.telemetry_path: self.metrics,
+            "/": self.landing,
+            "/-/healthy": self.healthy,
+            "/-/ready": self.healthy,
+            "/healthz": self.healthy,
+            "/readyz": self.healthy,
+            "/status": self.status,
+        }
+
+    def application(self, access: WebConfigFile | None) -> web.Application:
+        """Return the application, with ``access`` before every handler."""
+        app = web.Application()
+        if access is not None:
+            protect(app, access)
+        app.middlewares.insert(0, self._count)  # it also counts those who are not let in
+        for path, handler in self._handlers.items():
+            app.router.add_get(path, handler)
+        return app
+
+    @web.middleware
+    async def _count(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Count every answer; unknown paths together, so that a scanner makes no series."""
+        name = request.path if request.path in self._handlers else "other"
+        code = 500
+        try:
+            response = await handler(request)
+            code = response.status
+        except web.HTTPException as error:
+            code = error.status
+            raise
+        finally:
+            self._requests[name, str(code)] += 1
+        return response
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        """Answer a scrape.
+
+        Raises:
+            web.HTTPBadRequest: For a collector that is not there, or collect[] with exclude[].
+            web.HTTPServiceUnavailable: If too many scrapes run.
+        """
+        names = self._chosen(request)
+        if self._max_requests and self._running >= self._max_requests:
+            raise web.HTTPServiceUnavailable(text=f"{self._running} requests are being served\n")
+        self._running += 1
+        try:
+            collected = await self._scraper.scrape(
+                deadline(request.headers.get(TIMEOUT_HEADER), self._deadline_seconds),
+                names,
+                self._requests,
+            )
+            form = text.negotiate(request.headers.get("Accept", ""))
+            return await _respond(request, text.render(page(collected), form), form)
+        finally:
+            self._running -= 1
+
+    def _chosen(self, request: web.Request) -> frozenset[str] | None:
+        known = frozenset(collector.name for collector in self._scraper.collectors)
+        collect = frozenset(request.query.getall("collect[]", []))
+        exclude = frozenset(request.query.getall("exclude[]", []))
+        if collect and exclude:
+            raise web.HTTPBadRequest(text="collect[] and exclude[] exclude each other\n")
+        unknown = sorted((collect | exclude) - known)
+        if unknown:
+            raise web.HTTPBadRequest(text=f"no such collector here: {', '.join(unknown)[:200]}\n")
+        if collect:
+            return collect
+        return known - exclude if exclude else None
+
+    async def healthy(self, _request: web.Request) -> web.Response:
+        """Say that the loop answers; with one process that is also all /metrics needs."""
+        return web.Response(text="ok\n")
+
+    async def status(self, _request: web.Request) -> web.Response:
+        """Show sources with reason and age, limits and open errors."""
+        return web.Response(
+            text=json.dumps(self._status(), indent=2) + "\n", content_type="application/json"
+        )
+
+    async def landing(self, _request: web.Request) -> web.Response:
+        """Show links."""
+        links = "".join(
+            f'<li><a href="{html.escape(path)}">{html.escape(path)}</a></li>'
+            for path in (self._telemetry_path, "/status", "/healthz", "/readyz")
+        )
+        body = (
+            "<!doctype html><html lang=en><title>dataplane-agent</title>"
+            f"<h1>dataplane-agent {__version__}</h1><ul>{links}</ul></html>\n"
+        )
+        return web.Response(text=body, content_type="text/html")
+
+
+def deadline(header: str | None, longest_seconds: float) -> float:
+    """Return how many seconds a scrape may take.
+
+    Args:
+        header: X-Prometheus-Scrape-Timeout-Seconds, if the client sent one.
+        longest_seconds: The configured bound.
+    """
+    try:
+        timeout = float(header) if header else float("inf")
+    except ValueError:
+        timeout = float("inf")
+    if not timeout > 0:
+        timeout = float("inf")
+    seconds = timeout - max(SMALLEST_MARGIN_SECONDS, MARGIN * timeout)
+    if timeout == float("inf"):
+        seconds = longest_seconds
+    return max(SHORTEST_DEADLINE_SECONDS, min(seconds, longest_seconds))
+
+
+def page(collected: list[Collected]) -> list[Sample | Rows]:
+    """Return all samples of a page; process_* and python_info go with the agent's own."""
+    samples: list[Sample | Rows] = []
+    for each in collected:
+        samples.extend(each.samples)
+        if each.facts.name == "agent":
+            samples.extend(process.samples())
+    return samples
+
+
+async def _respond(request: web.Request, body: bytes, form: text.Format) -> web.Response:
+    headers = {"Content-Type": form.value, "Vary": "Accept, Accept-Encoding"}
+    if accepts_gzip(request.headers.get("Accept-Encoding", "")):
+        headers["Content-Encoding"] = "gzip"
+        big = len(body) > GZIP_IN_THREAD_BYTES
+        body = await asyncio.to_thread(_gzip, body) if big else _gzip(body)
+    return web.Response(body=body, headers=headers)
+
+
+def _gzip(body: bytes) -> bytes:
+    compressor = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, zlib.MAX_WBITS | 16)
+    return compressor.compress(body) + compressor.flush()
+
+
+def accepts_gzip(header: str) -> bool:
+    """Whether an Accept-Encoding header wants gzip; ``gzip;q=0`` says no."""
+    for item in header.split(","):
+        coding, _, weight = item.strip().lower().partition(";")
+        if coding.strip() in ("gzip", "*"):
+            return weight.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
+    return False
+
+
+async def serve(
+    app: web.Application, addresses: list[tuple[str | None, int]], tls: SSLContext | None
+) -> web.AppRunner:
+    """Listen on all addresses.
+
+    Returns:
+        The runner; its ``cleanup()`` ends the server.
+
+    Raises:
+        OSError: If an address cannot be listened on.
+    """
+    runner = web.AppRunner(app, access_log=None, handle_signals=False)
+    await runner.setup()
+    try:
+        for host, port in addresses:
+            site = web.TCPSite(
+                runner, host, port, ssl_context=tls, shutdown_timeout=SHUTDOWN_SECONDS
+            )
+            await site.start()
+    except OSError:
+        await runner.cleanup()
+        raise
+    return runner

@@ -1,0 +1,51 @@
+"""sd_notify(3): READY, STOPPING and the watchdog, without a library for 20 lines."""
+
+import asyncio
+import os
+import socket
+from typing import Never
+
+
+def notify(state: str) -> bool:
+    """Send a state to systemd.
+
+    Args:
+        state: For example ``READY=1``.
+
+    Returns:
+        Whether systemd asked for it and could be told; it is never worth failing for.
+    """
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if not address.startswith(("/", "@")):
+        return False
+    if address.startswith("@"):
+        address = "\0" + address[1:]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as peer:
+        peer.setblocking(False)
+        try:
+            peer.sendto(state.encode(), address)
+        except OSError:
+            return False
+    return True
+
+
+def watchdog_interval_seconds() -> float | None:
+    """Return how often systemd wants to hear from this process: half of WatchdogSec.
+
+    Returns:
+        ``None`` without a watchdog, or when it is meant for another process.
+    """
+    pid = os.environ.get("WATCHDOG_PID")
+    if pid is not None and pid != str(os.getpid()):
+        return None
+    microseconds = os.environ.get("WATCHDOG_USEC", "")
+    if not microseconds.isdecimal() or int(microseconds) == 0:
+        return None
+    return int(microseconds) / 2e6
+
+
+async def feed_watchdog(interval_seconds: float) -> Never:
+    """Tell systemd that the loop answers, for ever."""
+    while True:
+        notify("WATCHDOG=1")
+        await asyncio.sleep(interval_seconds)

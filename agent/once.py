@@ -1,0 +1,27 @@
+"""``dataplane-agent once``: one exposition, for a person or a textfile collector."""
+
+import asyncio
+
+from agent.config import Settings
+from agent.daemon import Agent
+from agent.exposition import http, text
+
+DATABASE_SECONDS = 3.0
+
+
+async def once(settings: Settings) -> str:
+    """Ask every source once and return the page in the text format."""
+    agent = Agent(settings)
+    async with agent.running():
+        await ask_database(agent)
+        collected = await agent.scraper.scrape(settings.scrape.deadline_seconds)
+        return text.render(http.page(collected), text.Format.TEXT).decode()
+
+
+async def ask_database(agent: Agent) -> None:
+    """Wait until the database has answered or could not be asked, at most 3 s."""
+    try:
+        async with asyncio.timeout(DATABASE_SECONDS):
+            await agent.switch_asked.wait()
+    except TimeoutError:
+        return  # the page says source_up 0
