@@ -1,0 +1,213 @@
+"""One OpenFlow connection to a bridge's management socket.
+
+Everything that goes to the switch goes through ``Connection._send``, which lets only reading
+requests pass. What comes back is always read to the end, also when nobody waits for it any more:
+an unread answer would stay in ovs-vswitchd's memory.
+"""
+
+import asyncio
+import itertools
+import time
+from pathlib import Path
+
+from agent.errors import Reason, SourceError
+from agent.sources import unix_socket
+from agent.wire.openflow.allowed import is_allowed
+from agent.wire.openflow.error import parse_error
+from agent.wire.openflow.header import (
+    HEADER_LENGTH,
+    Type,
+    Version,
+    echo_reply,
+    echo_request,
+    parse_header,
+    tlv_table_request,
+)
+from agent.wire.openflow.hello import hello, negotiate
+from agent.wire.openflow.multipart import Assembler, Multipart, multipart_request
+
+MAX_XID = 0xFFFFFFFF
+
+
+class Connection:
+    """An open connection; make one with ``open_connection``.
+
+    Attributes:
+        version: The negotiated OpenFlow version.
+    """
+
+    def __init__(
+        self,
+        peer: str,
+        streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+        timeout_seconds: float,
+        reply_limit_bytes: int,
+    ) -> None:
+        self._peer = peer
+        self._reader, self._writer = streams
+        self._timeout_seconds = timeout_seconds
+        self._reply_limit_bytes = reply_limit_bytes
+        self._xids = itertools.cycle(range(1, MAX_XID))
+        self._lock = asyncio.Lock()
+        self._pending: _Pending | None = None
+        self._receiver: asyncio.Task[None] | None = None
+        self.version = Version.OF13
+
+    @property
+    def closed(self) -> bool:
+        """Whether the connection has ended, from either side."""
+        return self._receiver is None or self._receiver.done()
+
+    async def start(self) -> None:
+        """Say HELLO, agree on a version and begin to receive.
+
+        Raises:
+            SourceError: refused when the bridge allows neither OpenFlow 1.3 nor 1.4.
+        """
+        with unix_socket.errors_of(self._peer):
+            async with asyncio.timeout(self._timeout_seconds):
+                self._send(hello((Version.OF13, Version.OF14), next(self._xids)))
+                version = negotiate(await self._message(), (Version.OF13, Version.OF14))
+        if version is None:
+            raise SourceError(Reason.REFUSED, f"{self._peer}: allows neither OpenFlow 1.3 nor 1.4")
+        self.version = version
+        self._receiver = asyncio.create_task(self._receive(), name=f"receive {self._peer}")
+
+    async def echo(self) -> float:
+        """Return the round trip of an ECHO in seconds. Raises SourceError."""
+        began = time.perf_counter()
+        xid = next(self._xids)
+        await self._ask(echo_request(self.version, xid, b""), _Pending(xid))
+        return time.perf_counter() - began
+
+    async def multipart(self, kind: Multipart, body: bytes = b"") -> list[bytes]:
+        """Ask a multipart question and return the bodies of all parts of the answer.
+
+        Raises:
+            SourceError: timeout, broken (an ERROR, a closed connection) or malformed.
+        """
+        xid = next(self._xids)
+        pending = _Pending(xid, Assembler(kind, self._reply_limit_bytes))
+        await self._ask(multipart_request(self.version, kind, xid, body), pending)
+        return pending.bodies
+
+    async def tlv_table(self) -> bytes:
+        """Return the reply to NXT_TLV_TABLE_REQUEST: which Geneve option is which tun_metadata.
+
+        Raises:
+            SourceError: timeout, broken or malformed.
+        """
+        xid = next(self._xids)
+        pending = _Pending(xid)
+        await self._ask(tlv_table_request(self.version, xid), pending)
+        return pending.message
+
+    def close(self) -> None:
+        """End the connection; harmless when it has ended."""
+        if self._receiver is not None:
+            self._receiver.cancel()
+        self._writer.close()
+
+    async def _ask(self, request: bytes, pending: "_Pending") -> None:
+        """Send a request and wait for its whole answer, one request at a time."""
+        async with self._lock:
+            if self.closed:
+                raise SourceError(Reason.BROKEN, f"{self._peer}: closed the connection")
+            self._pending = pending
+            try:
+                with unix_socket.errors_of(self._peer):
+                    async with asyncio.timeout(self._timeout_seconds):
+                        self._send(request)
+                        await pending.done
+            except BaseException:
+                # The answer may still come; whoever asks next must not be given it.
+                self.close()
+                raise
+            finally:
+                self._pending = None
+
+    def _send(self, message: bytes) -> None:
+        """The one place that writes to the switch: reading requests pass, nothing else."""
+        if not is_allowed(message):
+            raise ValueError(f"not a reading request: {message[:16].hex()}")
+        self._writer.write(message)
+
+    async def _message(self) -> bytes:
+        header = await self._reader.readexactly(HEADER_LENGTH)
+        length = parse_header(header).length
+        return header + await self._reader.readexactly(length - HEADER_LENGTH)
+
+    async def _receive(self) -> None:
+        """Read until the end, and give everybody who waits what it waits for."""
+        try:
+            with unix_socket.errors_of(self._peer):
+                while True:
+                    self._dispatch(await self._message())
+        except SourceError as error:
+            if self._pending is not None:
+                self._pending.fail(error)
+        finally:
+            self._writer.close()
+
+    def _dispatch(self, message: bytes) -> None:
+        header = parse_header(message)
+        if header.type == Type.ECHO_REQUEST:
+            self._send(echo_reply(self.version, header.xid, message[HEADER_LENGTH:]))
+            return
+        pending = self._pending
+        if pending is None or header.xid != pending.xid:
+            return  # asynchronous, or late: read and forgotten
+        if header.type == Type.ERROR:
+            what = parse_error(message)
+            pending.fail(SourceError(Reason.BROKEN, f"{self._peer}: answered with {what}"))
+        elif pending.add(message):
+            pending.finish()
+
+
+class _Pending:
+    """The question that waits for its answer."""
+
+    def __init__(self, xid: int, assembler: Assembler | None = None) -> None:
+        self.xid = xid
+        self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.message = b""
+        self._assembler = assembler
+
+    @property
+    def bodies(self) -> list[bytes]:
+        return self._assembler.bodies if self._assembler else []
+
+    def add(self, message: bytes) -> bool:
+        """Take a message; True when the answer is whole."""
+        self.message = message
+        return self._assembler is None or self._assembler.add(message)
+
+    def finish(self) -> None:
+        if not self.done.done():
+            self.done.set_result(None)
+
+    def fail(self, error: SourceError) -> None:
+        if not self.done.done():
+            self.done.set_exception(error)
+
+
+async def open_connection(path: Path, timeout_seconds: float, reply_limit_bytes: int) -> Connection:
+    """Connect to ``<rundir>/<bridge>.mgmt`` and agree on a version.
+
+    Args:
+        path: The management socket.
+        timeout_seconds: For the handshake, and later for each answer as a whole.
+        reply_limit_bytes: A larger answer is malformed.
+
+    Raises:
+        SourceError: With any of the reasons.
+    """
+    connection = Connection(
+        str(path), await unix_socket.connect(path), timeout_seconds, reply_limit_bytes
+    )
+    try:
+        await connection.start()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
