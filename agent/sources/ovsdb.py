@@ -1,0 +1,289 @@
+"""The switch as its database describes it, followed by a monitor.
+
+python-ovs's Idl keeps a replica of the wanted columns. It parses in Python and it waits in its
+own way, so it has a thread, which sleeps in poll until the server says something, and hands
+immutable Switch values to the event loop. The server is the authority on what exists: a
+connection that ends takes the replica with it, and the next one begins from the server's schema.
+"""
+
+import asyncio
+import contextlib
+import os
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from types import SimpleNamespace
+from typing import Any, Never
+
+import ovs.db.error
+import ovs.db.idl
+
+from agent.errors import ParseError, Reason, SourceError
+from agent.model.switch import Switch
+from agent.sources.ovsdb_rows import SwitchBuilder, wanted_schema
+from agent.sources.ovsdb_session import Address, Session, StoppedError, cut
+
+DATABASE = "Open_vSwitch"
+SCHEMA_SECONDS = 5.0
+CONTENTS_SECONDS = 30.0
+"""From the schema to the whole contents; 2,000 interfaces take half a second."""
+STOP_SECONDS = 1.0
+MAX_SOCKET_PATH_BYTES = 107  # sockaddr_un in <sys/un.h>, unix(7)
+MAX_PORT = 65535
+
+_CHANGES = {"create": "added", "update": "changed", "delete": "removed"}
+
+
+class OvsdbSource:
+    """Follows the Open_vSwitch database of one server.
+
+    Args:
+        remote: ``unix:PATH`` or ``tcp:HOST:PORT``, ``ovsdb-server --remote`` without the ``p``.
+        publish: Gets the contents when they are known and after changes, in the event loop's
+            thread. While the loop is busy, newer contents replace older ones.
+        on_event: Gets ``<table>_added``, ``<table>_changed`` or ``<table>_removed`` for each row
+            change after the initial contents, with the table in lower case (``open_vswitch``,
+            ``manager``, ``bridge``, ``controller``, ``port``, ``interface``); same thread, after
+            the publication that contains the change.
+
+    Raises:
+        ValueError: If the remote is of another form.
+    """
+
+    def __init__(
+        self,
+        remote: str,
+        publish: Callable[[Switch], None],
+        on_event: Callable[[str], None],
+    ) -> None:
+        self._remote = remote
+        self._address = parse_remote(remote)
+        self._publish = publish
+        self._on_event = on_event
+        self._stuck: threading.Thread | None = None
+
+    async def run(self) -> Never:
+        """Connect, publish the contents and then every change, until cancelled.
+
+        Raises:
+            SourceError: When the server cannot be reached or understood, or the connection ends.
+        """
+        if self._stuck is not None and self._stuck.is_alive():
+            raise SourceError(Reason.TIMEOUT, f"{self._remote}: the last attempt is still stuck")
+        handover = _Handover(self._publish, self._on_event)
+        # The thread ends when this end of the pipe is closed, and closes the other end itself: a
+        # stuck thread that wakes up late then finds its own descriptor and nobody else's.
+        told, tell = os.pipe()
+        worker = threading.Thread(
+            target=_work,
+            args=(self._address, self._remote, told, handover),
+            name="ovsdb",
+            daemon=True,
+        )
+        try:
+            worker.start()
+        except RuntimeError:  # no more threads
+            os.close(told)
+            os.close(tell)
+            raise
+        try:
+            raise await handover.failure
+        finally:
+            handover.close()
+            os.close(tell)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(handover.finished.wait(), STOP_SECONDS)
+            self._stuck = None if handover.finished.is_set() else worker
+
+
+def parse_remote(remote: str) -> Address:
+    """Return the path of ``unix:PATH`` or host and port of ``tcp:HOST:PORT``.
+
+    An IPv6 address stands in brackets: ``tcp:[::1]:6640``.
+
+    Raises:
+        ValueError: If it is neither.
+    """
+    method, _, rest = remote.partition(":")
+    if method == "unix" and rest:
+        if "\0" in rest or len(os.fsencode(rest)) > MAX_SOCKET_PATH_BYTES:
+            raise ValueError(f"{remote}: the path of a UNIX socket has at most 107 bytes")
+        return rest
+    host, _, port = rest.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if method == "tcp" and host and port.isdecimal() and 0 < int(port) <= MAX_PORT:
+        host.encode("idna")  # a name that cannot be looked up is a ValueError too
+        return host, int(port)
+    raise ValueError(f"{remote}: neither unix:PATH nor tcp:HOST:PORT")
+
+
+class _Handover:
+    """What passes from the worker to the event loop: the newest contents, and the end.
+
+    There is one place for contents and at most one call scheduled, however slow the loop is.
+    Assignments are atomic, and the order (the worker writes the place and then looks at the flag,
+    the loop clears the flag and then reads the place) makes a lock unnecessary.
+    """
+
+    def __init__(self, publish: Callable[[Switch], None], on_event: Callable[[str], None]) -> None:
+        self.failure: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
+        self.finished = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._publish = publish
+        self._on_event = on_event
+        self._newest: tuple[Switch, Mapping[str, int]] | None = None
+        self._delivered: tuple[Switch, Mapping[str, int]] | None = None
+        self._scheduled = False
+
+    def put(self, switch: Switch, events: Mapping[str, int]) -> None:
+        """Take contents and the events counted since the start. Called by the worker."""
+        self._newest = (switch, events)
+        if not self._scheduled:
+            self._scheduled = True
+            self._call(self._deliver)
+
+    def end(self, error: Exception | None) -> None:
+        """Take the reason for the end, ``None`` when it was asked for. Called by the worker."""
+        self._call(self._end, error)
+
+    def close(self) -> None:
+        """Deliver nothing any more. Called by the loop, as the rest."""
+        self.failure.cancel()
+
+    def _call(self, function: Callable[..., None], *args: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed, nobody waits for it
+            self._loop.call_soon_threadsafe(function, *args)
+
+    def _deliver(self) -> None:
+        self._scheduled = False
+        newest, before = self._newest, self._delivered
+        if newest is None or newest is before or self.failure.done():
+            return
+        self._delivered = newest
+        switch, events = newest
+        counted = before[1] if before else {}
+        try:
+            self._publish(switch)
+            for event, count in events.items():
+                for _ in range(count - counted.get(event, 0)):
+                    self._on_event(event)
+        except Exception as error:  # noqa: BLE001 (a bug of the receiver: run() raises it)
+            self.failure.set_result(error)
+
+    def _end(self, error: Exception | None) -> None:
+        self.finished.set()
+        if error is not None and not self.failure.done():
+            self.failure.set_result(error)
+
+
+class _Replica(ovs.db.idl.Idl):  # type: ignore[misc] # the library has no types
+    """An Idl over a session of ours that notes which rows changed."""
+
+    def __init__(self, remote: str, schema: Mapping[str, Any], session: Session) -> None:
+        helper = ovs.db.idl.SchemaHelper(schema_json=wanted_schema(schema))
+        helper.register_all()
+        super().__init__(remote, helper, leader_only=False)
+        self._session = session  # instead of one that connects again by itself
+        self.changes: list[tuple[str, Any]] = []
+
+    def notify(self, event: str, row: Any, _updates: Any = None) -> None:
+        """Note a change. The work is done outside of the library's parser, see ``_digest``."""
+        self.changes.append((event, row))
+
+
+class _Complaints:
+    """Stands in for the Idl module's log.
+
+    The Idl logs what it cannot parse and goes on with a replica that has a hole, which would be
+    published as the truth.
+    """
+
+    def err(self, message: str) -> Never:
+        """Give up the replica. What the message quotes is left out: options hold secrets."""
+        raise ParseError(message.partition(': syntax "')[0])
+
+    warn = err
+
+    def info(self, message: str) -> None:
+        """Say nothing: what matters of it comes as force_reconnect."""
+
+    dbg = info
+
+
+ovs.db.idl.vlog = _Complaints()
+# Idl names its monitors with uuid1(), for which libuuid opens /var/lib/libuuid/clock.txt once a
+# thread, keeps a lock and a counter in it and never closes it: measured, one descriptor lost with
+# each connection. A random name does as well.
+ovs.db.idl.uuid = SimpleNamespace(UUID=uuid.UUID, uuid1=uuid.uuid4, uuid4=uuid.uuid4)
+
+
+def _work(address: Address, remote: str, told: int, handover: _Handover) -> None:
+    """Be the worker thread: follow the database, say why that ended."""
+    failure: Exception | None = None
+    session = Session(address, remote, told)
+    try:
+        _follow(session, remote, handover.put)
+    except StoppedError:
+        pass
+    except Exception as error:  # noqa: BLE001 (run() raises it, bug or not, in the main thread)
+        failure = error
+    finally:
+        session.close()
+        os.close(told)
+        handover.end(failure)
+
+
+def _follow(
+    session: Session, remote: str, put: Callable[[Switch, Mapping[str, int]], None]
+) -> Never:
+    session.connect()
+    schema = session.request("get_schema", [DATABASE], SCHEMA_SECONDS)
+    with _digest(session, remote):
+        replica = _Replica(remote, schema, session)
+    builder = SwitchBuilder(replica.tables)
+    events: Counter[str] = Counter()
+    deadline: float | None = time.monotonic() + CONTENTS_SECONDS
+    while True:
+        with _digest(session, remote):
+            replica.run()
+        changes, replica.changes = replica.changes, []
+        for event, row in changes:
+            table = row._table.name  # noqa: SLF001 (rows do not say it otherwise)
+            builder.forget(table, row.uuid)
+            if deadline is None:
+                events[f"{table.lower()}_{_CHANGES[event]}"] += 1
+        if changes or (deadline and replica.has_ever_connected()):
+            put(builder.build(), dict(events))
+            deadline = None
+        if deadline and time.monotonic() > deadline:
+            raise SourceError(Reason.TIMEOUT, f"{remote}: no contents in {CONTENTS_SECONDS:g} s")
+        session.wait(deadline)
+
+
+@contextlib.contextmanager
+def _digest(session: Session, remote: str) -> Iterator[None]:
+    """Blame the server for what the library raises over a message of the server's, and only that.
+
+    Idl takes the shape of messages on trust. A wrong one surfaces as AssertionError,
+    AttributeError, KeyError, TypeError, ValueError, OverflowError and ovs.db.error.Error from
+    anywhere in it, so the kind of exception does not tell a bug from a bad message. The place
+    does: between the return of a message from the session and the next use of the session, only
+    the library's parser runs. ``notify`` is ours but only appends. Everything else is a bug.
+    """
+    try:
+        yield
+    except SourceError:
+        raise
+    except Exception as error:
+        if not session.digesting:
+            raise
+        raise SourceError(Reason.MALFORMED, f"{remote}: {_unquoted(error)}") from error
+
+
+def _unquoted(error: Exception) -> str:
+    """Describe an error without the row that it is about, because options hold secrets."""
+    if isinstance(error, ovs.db.error.Error):
+        return cut(error.msg)
+    return cut(error) if isinstance(error, ParseError) else type(error).__name__
