@@ -1,0 +1,241 @@
+"""One reading of ovs-vswitchd: a few short commands, one after the other, with pauses."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from agent.errors import ParseError, Reason, SourceError
+from agent.model.datapath import (
+    Bond,
+    Conntrack,
+    Datapath,
+    Fdb,
+    Pmd,
+    UnixctlReading,
+    Vswitchd,
+)
+from agent.sources.unixctl.control import CommandError, Control
+from agent.wire.unixctl.bond import parse_bond_show, parse_lacp_show, with_lacp
+from agent.wire.unixctl.coverage import DROP_COUNTERS, parse_coverage_show, parse_read_counter
+from agent.wire.unixctl.dpctl import parse_count, parse_dpctl_show, parse_offload_stats_show
+from agent.wire.unixctl.fdb import parse_fdb_stats_show
+from agent.wire.unixctl.memory import parse_memory_show
+from agent.wire.unixctl.pmd import parse_pmd_show
+from agent.wire.unixctl.upcall import parse_upcall_show
+
+T = TypeVar("T")
+
+PAUSE_SECONDS = 0.002
+"""Between two commands: ovs-vswitchd answers in its main thread and must get to its work."""
+MAX_BRIDGES = 64
+"""Bridges whose MAC table is asked for in one reading."""
+USERSPACE = "netdev@"
+
+
+class UnixctlReader:
+    """Reads all that the collectors want from the control socket.
+
+    Args:
+        control: The connection, which is kept.
+        timeout_seconds: For one whole reading.
+        pause_seconds: Between two commands.
+    """
+
+    def __init__(
+        self,
+        control: Control,
+        timeout_seconds: float = 5.0,
+        pause_seconds: float = PAUSE_SECONDS,
+    ) -> None:
+        self._control = control
+        self._timeout_seconds = timeout_seconds
+        self._pause_seconds = pause_seconds
+        self._connection = 0
+        self._unprobed: list[str] = []
+        self._zeros: set[str] = set()
+        self._without_offload: set[str] = set()
+
+    async def read(self, bridges: Sequence[str] = (), *, bonds: bool = False) -> UnixctlReading:
+        """Ask for everything once.
+
+        Args:
+            bridges: Whose MAC learning tables are wanted.
+            bonds: Whether there are bonds; without, nobody is asked about them.
+
+        Raises:
+            SourceError: For any of the six reasons; also when the daemon answers but nothing of
+                it can be used.
+        """
+        turn = _Turn(self._control, self._timeout_seconds, self._pause_seconds)
+        await self._control.connect(turn.remaining())
+        if self._connection != self._control.connections:
+            self._forget()
+        coverage = await turn.ask("coverage/show", parse_coverage_show)
+        if coverage is not None:
+            await self._add_zeros(turn, coverage)
+        memory = await turn.ask("memory/show", parse_memory_show)
+        upcalls = await turn.ask("upcall/show", parse_upcall_show)
+        datapaths = await turn.ask("dpctl/show", parse_dpctl_show)
+        if (coverage, memory, upcalls, datapaths) == (None, None, None, None):
+            raise SourceError(turn.worst, "; ".join(turn.problems))
+        return UnixctlReading(
+            vswitchd=Vswitchd(self._control.peer_start_time(), coverage or {}, memory or {}),
+            upcalls=upcalls,
+            datapaths=await self._with_offload(turn, datapaths),
+            pmds=await self._pmds(turn, datapaths),
+            conntracks=await self._conntracks(turn, datapaths),
+            fdbs=await self._fdbs(turn, bridges),
+            bonds=await self._bonds(turn) if bonds else (),
+            problems=tuple(turn.problems),
+        )
+
+    def _forget(self) -> None:
+        """Forget what was learned: the other end may be another release now."""
+        self._connection = self._control.connections
+        self._unprobed = list(DROP_COUNTERS)
+        self._zeros.clear()
+        self._without_offload.clear()
+
+    async def _add_zeros(self, turn: "_Turn", coverage: dict[str, int]) -> None:
+        """Add the drop counters that this release has and that never counted.
+
+        Which those are is learned once a connection; one that has counted needs no asking.
+        """
+        while self._unprobed:
+            name = self._unprobed[-1]
+            if name not in coverage:
+                total = await turn.try_ask("coverage/read-counter", parse_read_counter, name)
+                if total is not None:
+                    self._zeros.add(name)
+                    coverage[name] = total
+            self._unprobed.pop()
+        for name in self._zeros:
+            coverage.setdefault(name, 0)
+
+    async def _with_offload(
+        self, turn: "_Turn", datapaths: tuple[Datapath, ...] | None
+    ) -> tuple[Datapath, ...] | None:
+        """Add the flows in hardware; where offload is off (an error), it is asked only once."""
+        if datapaths is None:
+            return None
+        found = []
+        for datapath in datapaths:
+            flows = None
+            if datapath.name not in self._without_offload:
+                flows = await turn.try_ask(
+                    "dpctl/offload-stats-show", parse_offload_stats_show, datapath.name
+                )
+            if flows is None:
+                self._without_offload.add(datapath.name)
+            found.append(replace(datapath, offloaded_flows=flows))
+        return tuple(found)
+
+    async def _pmds(
+        self, turn: "_Turn", datapaths: tuple[Datapath, ...] | None
+    ) -> tuple[Pmd, ...] | None:
+        """Read the threads of the userspace datapath: from the command that says most of them."""
+        if datapaths is None:
+            return None
+        names = _userspace(datapaths)
+        if not names:
+            return ()
+        name = names[0].removeprefix(USERSPACE)
+        if turn.has("dpif-netdev/pmd-stats-show"):
+            return await turn.ask("dpif-netdev/pmd-stats-show", parse_pmd_show, name)
+        return await turn.ask("dpif-netdev/pmd-perf-show", parse_pmd_show, "-nh", name)
+
+    async def _conntracks(
+        self, turn: "_Turn", datapaths: tuple[Datapath, ...] | None
+    ) -> tuple[Conntrack, ...] | None:
+        if datapaths is None:
+            return None
+        found = []
+        for name in _userspace(datapaths):
+            entries = await turn.ask("dpctl/ct-get-nconns", parse_count, name)
+            limit = await turn.ask("dpctl/ct-get-maxconns", parse_count, name)
+            found.append(Conntrack(name, entries, limit))
+        return tuple(found)
+
+    async def _fdbs(self, turn: "_Turn", bridges: Sequence[str]) -> tuple[Fdb, ...] | None:
+        if not turn.has("fdb/stats-show"):
+            return None
+        if len(bridges) > MAX_BRIDGES:
+            turn.problems.append(f"fdb/stats-show: {MAX_BRIDGES} of {len(bridges)} bridges")
+        found = []
+        for bridge in bridges[:MAX_BRIDGES]:
+            fdb = await turn.ask("fdb/stats-show", parse_fdb_stats_show, bridge)
+            if fdb is not None:
+                found.append(fdb)
+        return tuple(found)
+
+    async def _bonds(self, turn: "_Turn") -> tuple[Bond, ...] | None:
+        bonds = await turn.ask("bond/show", parse_bond_show)
+        if bonds is None:
+            return None
+        lacp = None
+        if any(bond.lacp_status != "off" for bond in bonds):
+            lacp = await turn.ask("lacp/show", parse_lacp_show)
+        return bonds if lacp is None else with_lacp(bonds, lacp)
+
+
+class _Turn:
+    """The commands of one reading: their common deadline, their pauses, their problems."""
+
+    def __init__(self, control: Control, timeout_seconds: float, pause_seconds: float) -> None:
+        self._control = control
+        self._clock = asyncio.get_running_loop().time
+        self._deadline = self._clock() + timeout_seconds
+        self._pause_seconds = pause_seconds
+        self._connection: int | None = None
+        self.problems: list[str] = []
+        self.worst = Reason.BROKEN
+
+    def remaining(self) -> float:
+        """Return the seconds that are left, 0 at least."""
+        return max(0.0, self._deadline - self._clock())
+
+    def has(self, method: str) -> bool:
+        """Whether this release lists the command."""
+        return method in self._control.commands
+
+    async def ask(self, method: str, parse: Callable[[str], T], *arguments: str) -> T | None:
+        """Run a command and parse its answer; ``None`` and a problem if one of both fails.
+
+        Raises:
+            SourceError: If the daemon cannot be asked any more.
+        """
+        try:
+            return await self._ask(method, parse, arguments)
+        except CommandError as error:
+            self.problems.append(str(error))
+        except ParseError as error:
+            self.worst = Reason.MALFORMED
+            self.problems.append(f"{method}: {error}")
+        return None
+
+    async def try_ask(self, method: str, parse: Callable[[str], T], *arguments: str) -> T | None:
+        """Run a command that is expected to fail on many daemons: the same without a problem."""
+        if not self.has(method):
+            return None
+        try:
+            return await self._ask(method, parse, arguments)
+        except (CommandError, ParseError):
+            return None
+
+    async def _ask(self, method: str, parse: Callable[[str], T], arguments: tuple[str, ...]) -> T:
+        if self._connection is None:
+            self._connection = self._control.connections
+        else:
+            await asyncio.sleep(self._pause_seconds)
+        text = await self._control.run(method, *arguments, timeout=self.remaining())
+        if self._connection != self._control.connections:
+            # Counters of two lives of the daemon do not belong into one reading.
+            raise SourceError(Reason.BROKEN, f"{method}: the daemon was restarted meanwhile")
+        return parse(text)
+
+
+def _userspace(datapaths: tuple[Datapath, ...]) -> list[str]:
+    """Return the names of the userspace datapaths; none that dpctl would take for an option."""
+    names = [one.name for one in datapaths if one.name.startswith(USERSPACE)]
+    return [name for name in names if not name.startswith(f"{USERSPACE}-")]
