@@ -1,0 +1,30 @@
+.PHONY: setup demo test lint bench docs lock
+
+# what is missing: Debian packages (as root), .venv with locked dependencies
+setup:
+	@lab/setup.sh
+
+# a compute node with traffic, the agent and Prometheus on it, until Ctrl-C
+demo: setup
+	@.venv/bin/python -m lab.demo
+
+# all there is to check; ends with pytest's summary
+test: lint
+	@.venv/bin/python -m pytest -q
+
+lint: setup
+	@.venv/bin/ruff check
+	@.venv/bin/ruff format --check
+	@.venv/bin/mypy
+
+# the measured claims
+bench: setup
+	@for script in bench/*.py; do PYTHONPATH=. .venv/bin/python "$$script" || exit; done
+
+# the documentation that is written from the code
+docs: setup
+	@.venv/bin/python -m lab.docs
+
+# new lock files from pyproject.toml
+lock: setup
+	@lab/lock.sh

@@ -1,0 +1,144 @@
+"""The agent itself, as a process: started, asked over HTTP, stopped."""
+
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from dataclasses import dataclass
+from email.message import Message
+from http import HTTPStatus
+from pathlib import Path
+
+from lab.namespace import delete_directory, make_directory
+from lab.part import Part
+from lab.process import Daemon, LabError, free_port, wait_until
+from lab.prometheus import DIRECT
+
+PROGRAM = Path(sys.executable).with_name("dataplane-agent")
+ANSWER_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """An HTTP answer; header names are in lower case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        """The body as text."""
+        return self.body.decode()
+
+
+class Agent(Part):
+    """Runs from ``start`` to ``stop`` and listens on 127.0.0.1.
+
+    Args:
+        rundir: Run directory of the Open vSwitch to watch.
+        arguments: More flags for it.
+        env: Variables on top of the lab's own.
+        port: To listen on; the next free one if it is taken. 0: any.
+        wait_ready: Return from ``start`` only when /readyz says yes.
+    """
+
+    def __init__(
+        self,
+        rundir: Path,
+        *arguments: str,
+        env: Mapping[str, str] | None = None,
+        port: int = 0,
+        wait_ready: bool = True,
+    ) -> None:
+        super().__init__()
+        self.port = port
+        self._rundir = rundir
+        self._arguments = arguments
+        self._env = env
+        self._wait_ready = wait_ready
+        self._daemon: Daemon | None = None
+        self._last_log = ""
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def daemon(self) -> Daemon:
+        """Its process.
+
+        Raises:
+            LabError: If it was never started.
+        """
+        if self._daemon is None:
+            raise LabError("the agent was never started")
+        return self._daemon
+
+    @property
+    def log(self) -> str:
+        """All it has written to standard error; kept after ``stop``."""
+        return self.daemon.log.read_text() if self.daemon.log.exists() else self._last_log
+
+    def _build(self) -> None:
+        self.port = free_port(self.port)
+        directory = make_directory()
+        self._stack.callback(delete_directory, directory)
+        command = [
+            str(PROGRAM),
+            f"--ovs.rundir={self._rundir}",
+            f"--web.listen-address=127.0.0.1:{self.port}",
+            *self._arguments,
+        ]
+        self._daemon = Daemon(command, directory / "agent.log", self._env)
+        self._stack.callback(self._end)
+        if self._wait_ready:
+            wait_until(self.is_ready, timeout=30, what="the agent to be ready")
+
+    def _end(self) -> None:
+        self.daemon.stop(timeout=15)
+        self._last_log = self.daemon.log.read_text()
+
+    def is_ready(self) -> bool:
+        """Ask /readyz.
+
+        Raises:
+            LabError: If the process has ended, with the end of its log.
+        """
+        self.daemon.require_alive()
+        try:
+            return self.get("/readyz").status == HTTPStatus.OK
+        except OSError:
+            return False
+
+    def get(self, path: str = "/metrics", headers: Mapping[str, str] | None = None) -> Answer:
+        """Ask it; an answer that is an error is an answer too.
+
+        Raises:
+            OSError: If it does not listen or does not answer.
+        """
+        request = urllib.request.Request(self.url + path, headers=dict(headers or {}))  # noqa: S310 - http by construction
+        try:
+            with DIRECT.open(request, timeout=ANSWER_SECONDS) as answer:
+                return _answer(answer.status, answer.headers, answer.read())
+        except urllib.error.HTTPError as error:
+            with error:
+                return _answer(error.code, error.headers, error.read())
+
+    def metrics(self) -> dict[str, float]:
+        """Scrape it: values by series, as ``name{label="value"}`` stands on the page.
+
+        Raises:
+            LabError: If there is no page but an error.
+            OSError: If it does not listen or does not answer.
+        """
+        page = self.get()
+        if page.status != HTTPStatus.OK:
+            raise LabError(f"/metrics answered {page.status}: {page.text[:200]}")
+        lines = (line for line in page.text.splitlines() if line and line[0] != "#")
+        return {series: float(value) for series, _, value in (x.rpartition(" ") for x in lines)}
+
+
+def _answer(status: int, headers: Message, body: bytes) -> Answer:
+    return Answer(status, {name.lower(): value for name, value in headers.items()}, body)

@@ -1,0 +1,87 @@
+#!/usr/bin/env bash
+# Brings a Debian 12 machine to where `make test` and `make demo` run: packages, .venv, /dev/net/tun.
+# Says nothing and takes no time when nothing is missing. Starts no service and needs no systemd.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+python=/usr/bin/python3
+# what has to be there: the package that brings it
+needs=(
+    "command -v ovs-vswitchd:openvswitch-switch"
+    "command -v ovsdb-tool:openvswitch-common"
+    "command -v ip:iproute2"
+    "command -v prometheus:prometheus"
+    "command -v promtool:prometheus"
+    "command -v nsenter:util-linux"
+    "command -v git:git"
+    "test -e /etc/ssl/certs/ca-certificates.crt:ca-certificates"
+    "$python -c 'import ensurepip, venv':python3-venv"
+)
+
+missing_packages() {
+    local need
+    for need in "${needs[@]}"; do
+        eval "${need%:*}" >/dev/null 2>&1 || echo "${need##*:}"
+    done | sort -u
+}
+
+# Debian starts a service when its package is installed, unless this file forbids it.
+forbid_services() {
+    local policy=/usr/sbin/policy-rc.d
+    [ -e "$policy" ] && return
+    trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+    printf '#!/bin/sh\nexit 101\n' >"$policy"
+    chmod 755 "$policy"
+}
+
+install_packages() {
+    local log
+    if [ "$(id -u)" != 0 ]; then
+        echo "Missing Debian packages, please install them: $*" >&2
+        exit 1
+    fi
+    echo "Installing Debian packages: $*"
+    forbid_services
+    log=$(mktemp)
+    if ! {
+        apt-get update -qq &&
+            DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "$@"
+    } >"$log" 2>&1 </dev/null; then
+        cat "$log" >&2
+        rm -f "$log"
+        exit 1
+    fi
+    rm -f "$log"
+}
+
+make_tun() {
+    if [ ! -e /dev/net/tun ] && [ "$(id -u)" = 0 ]; then
+        mkdir -p /dev/net
+        mknod /dev/net/tun c 10 200
+        chmod 666 /dev/net/tun
+    fi
+}
+
+make_venv() {
+    local stamp=.venv/setup-stamp wanted
+    wanted=$(cat requirements.lock requirements-dev.lock pyproject.toml | sha256sum)
+    [ -x .venv/bin/dataplane-agent ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && return
+    if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+        echo "$python is older than Python 3.11" >&2
+        exit 1
+    fi
+    echo "Installing Python packages into .venv"
+    [ -x .venv/bin/python ] || "$python" -m venv .venv
+    pip() { .venv/bin/python -m pip -qq --disable-pip-version-check "$@"; }
+    # every hash is checked; the package itself is built by the setuptools that the lock names
+    pip install --require-hashes -r requirements.lock -r requirements-dev.lock
+    pip install --no-deps --no-build-isolation -e .
+    echo "$wanted" >"$stamp"
+}
+
+mapfile -t packages < <(missing_packages)
+if [ "${#packages[@]}" -gt 0 ]; then
+    install_packages "${packages[@]}"
+fi
+make_tun
+make_venv

@@ -1,0 +1,76 @@
+"""Real nodes for tests, and the one place that decides what a missing real part means."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from lab.compute import ComputeNode
+from lab.node import Node
+from lab.process import end_on_signals, missing_parts
+from lab.wide import WideNode
+
+OPEN_VSWITCH = ("ovs-vswitchd", "ovsdb-server", "ovs-vsctl", "ovs-ofctl", "ip", "nsenter")
+WIDE_INTERFACES = 500
+
+
+def require_parts(*commands: str) -> None:
+    """A missing real part fails in CI; on a person's own machine it skips, and says what for."""
+    if missing := missing_parts(*commands):
+        reason = f"missing: {', '.join(missing)} (make setup, as root)"
+        if os.environ.get("CI"):
+            pytest.fail(reason)
+        pytest.skip(reason)
+
+
+def pytest_configure() -> None:
+    """A test run that is ended with SIGTERM takes its nodes down first."""
+    end_on_signals()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "node" in item.path.parts:
+            item.add_marker(pytest.mark.node)
+
+
+@pytest.fixture(scope="session")
+def open_vswitch() -> None:
+    require_parts(*OPEN_VSWITCH)
+
+
+@pytest.fixture(scope="session")
+def prometheus_installed() -> None:
+    require_parts("prometheus", "promtool")
+
+
+@pytest.fixture(scope="session")
+def compute_node() -> Iterator[ComputeNode]:
+    """The recorded node, shared: look at it and send through it, but break nothing."""
+    require_parts(*OPEN_VSWITCH)
+    with ComputeNode() as node:
+        yield node
+
+
+@pytest.fixture
+def own_compute_node() -> Iterator[ComputeNode]:
+    """The recorded node, one for this test; it may be broken."""
+    require_parts(*OPEN_VSWITCH)
+    with ComputeNode(wait_for_status=False) as node:
+        yield node
+
+
+@pytest.fixture
+def node() -> Iterator[Node]:
+    """An empty node for this test; it may be broken."""
+    require_parts(*OPEN_VSWITCH)
+    with Node() as node:
+        yield node
+
+
+@pytest.fixture(scope="session")
+def wide_node() -> Iterator[WideNode]:
+    """A shared node with 500 interfaces and no traffic."""
+    require_parts(*OPEN_VSWITCH)
+    with WideNode(WIDE_INTERFACES) as node:
+        yield node
