@@ -199,12 +199,13 @@ def _gzip(body: bytes) -> bytes:
 
 
 def accepts_gzip(header: str) -> bool:
-    """Whether an Accept-Encoding header wants gzip; ``gzip;q=0`` says no."""
+    """Whether an Accept-Encoding header wants gzip; ``gzip;q=0`` says no, whatever ``*`` says."""
+    wanted: dict[str, bool] = {}
     for item in header.split(","):
         coding, _, weight = item.strip().lower().partition(";")
-        if coding.strip() in ("gzip", "*"):
-            return weight.replace(" ", "") not in ("q=0", "q=0.0", "q=0.00", "q=0.000")
-    return False
+        zero = weight.replace(" ", "") in ("q=0", "q=0.0", "q=0.00", "q=0.000")
+        wanted[coding.strip()] = not zero
+    return wanted.get("gzip", wanted.get("*", False))
 
 
 async def serve(
@@ -218,13 +219,13 @@ async def serve(
     Raises:
         OSError: If an address cannot be listened on.
     """
-    runner = web.AppRunner(app, access_log=None, handle_signals=False)
+    runner = web.AppRunner(
+        app, access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN_SECONDS
+    )
     await runner.setup()
     try:
         for host, port in addresses:
-            site = web.TCPSite(
-                runner, host, port, ssl_context=tls, shutdown_timeout=SHUTDOWN_SECONDS
-            )
+            site = web.TCPSite(runner, host, port, ssl_context=tls)
             await site.start()
     except OSError:
         await runner.cleanup()

@@ -20,12 +20,11 @@ def notify(state: str) -> bool:
         return False
     if address.startswith("@"):
         address = "\0" + address[1:]
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as peer:
-        peer.setblocking(False)
-        try:
-            peer.sendto(state.encode(), address)
-        except OSError:
-            return False
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as peer:
+            peer.sendto(state.encode(), socket.MSG_DONTWAIT, address)
+    except OSError:
+        return False
     return True
 
 
