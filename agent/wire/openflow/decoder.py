@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping
 from agent.model.flow import Flow, FlowCount
 from agent.wire.openflow.actions import action_kind
 from agent.wire.openflow.flows import FlowEntry, iter_flow_stats
-from agent.wire.openflow.header import TlvMap
 from agent.wire.openflow.match import format_match, match_in_port
 
 BATCH_FLOWS = 1000
@@ -16,20 +15,20 @@ class FlowDecoder:
     """Remembers the flows of a bridge by their undecoded bytes.
 
     A known flow costs one lookup and two integers. What decoding depends on besides the bytes,
-    the names of ports and of Geneve options, is remembered too: when it changes, all is decoded
-    anew. Bounded by the flows of the last reading of each table.
+    the names of ports, is remembered too: when they change, all is decoded anew. Geneve options
+    need no table of their own: Open vSwitch sends them as tun_metadataN and its tools print that.
+    Bounded by the flows of the last reading of each table.
     """
 
     def __init__(self) -> None:
         self._tables: dict[int, dict[bytes, Flow]] = {}
         self._ports: Mapping[int, str] = {}
-        self._options: TlvMap = {}
 
-    def prepare(self, ports: Mapping[int, str], options: TlvMap, tables: set[int]) -> None:
+    def prepare(self, ports: Mapping[int, str], tables: set[int]) -> None:
         """Say what the next reading is decoded with and which tables it has."""
-        if ports != self._ports or options != self._options:
+        if ports != self._ports:
             self._tables.clear()
-            self._ports, self._options = ports, options
+            self._ports = ports
         for table in self._tables.keys() - tables:
             del self._tables[table]
 
@@ -66,7 +65,7 @@ class FlowDecoder:
         return Flow(
             table_id=entry.table_id,
             priority=entry.priority,
-            match=format_match(entry.match, self._ports, self._options),
+            match=format_match(entry.match, self._ports),
             cookie=entry.cookie,
             action=action_kind(entry.instructions),
             in_port=match_in_port(entry.match),

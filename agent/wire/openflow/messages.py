@@ -1,0 +1,55 @@
+"""All that a source needs to speak OpenFlow, under one name."""
+
+from agent.wire.openflow.allowed import is_allowed
+from agent.wire.openflow.error import OpenFlowErrorMessage, parse_error
+from agent.wire.openflow.flows import FlowEntry, iter_flow_stats
+from agent.wire.openflow.header import (
+    HEADER_LENGTH,
+    Header,
+    TlvMap,
+    Type,
+    Version,
+    echo_reply,
+    echo_request,
+    parse_header,
+    parse_tlv_table,
+    tlv_table_request,
+)
+from agent.wire.openflow.hello import hello, negotiate
+from agent.wire.openflow.multipart import (
+    Assembler,
+    Multipart,
+    flow_request_body,
+    multipart_request,
+    parse_table_stats,
+    port_stats_request_body,
+)
+from agent.wire.openflow.ports import parse_port_desc, parse_port_stats
+
+__all__ = [
+    "HEADER_LENGTH",
+    "Assembler",
+    "FlowEntry",
+    "Header",
+    "Multipart",
+    "OpenFlowErrorMessage",
+    "TlvMap",
+    "Type",
+    "Version",
+    "echo_reply",
+    "echo_request",
+    "flow_request_body",
+    "hello",
+    "is_allowed",
+    "iter_flow_stats",
+    "multipart_request",
+    "negotiate",
+    "parse_error",
+    "parse_header",
+    "parse_port_desc",
+    "parse_port_stats",
+    "parse_table_stats",
+    "parse_tlv_table",
+    "port_stats_request_body",
+    "tlv_table_request",
+]
