@@ -5,14 +5,15 @@ values are all found at once, before anything is opened.
 """
 
 import hashlib
+import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, SettingsError
 from pydantic_settings.sources import PydanticBaseSettingsSource
 
 from agent.collectors import NAMES
@@ -20,6 +21,8 @@ from agent.collectors import NAMES
 ENV_PREFIX = "DATAPLANE_AGENT_"
 ENV_DELIMITER = "__"
 MAX_FILE_BYTES = 1 << 20
+OTHER_PATHS = ("/-/healthy", "/-/ready", "/healthz", "/readyz", "/status")
+"""What the server answers besides metrics; metrics there would never be served."""
 
 
 class ConfigError(Exception):
@@ -78,9 +81,17 @@ class Web(Section):
     @field_validator("listen_address")
     @classmethod
     def _addresses(cls, addresses: list[str]) -> list[str]:
-        for address in addresses:
-            parse_address(address)
+        problems = [problem for each in addresses if (problem := _address_problem(each))]
+        if problems:
+            raise ValueError("; ".join(problems))
         return addresses
+
+    @field_validator("telemetry_path")
+    @classmethod
+    def _free_path(cls, path: str) -> str:
+        if path in OTHER_PATHS:
+            raise ValueError(f"{path} is taken")
+        return path
 
 
 class Log(Section):
@@ -181,12 +192,13 @@ class Settings(BaseSettings):
         {}, description=f"Switch collectors on or off by name: {', '.join(NAMES)}."
     )
 
-    @model_validator(mode="after")
-    def _known_collectors(self) -> "Settings":
-        unknown = sorted(set(self.collectors) - set(NAMES))
+    @field_validator("collectors")
+    @classmethod
+    def _known_collectors(cls, collectors: dict[str, bool]) -> dict[str, bool]:
+        unknown = sorted(set(collectors) - set(NAMES))
         if unknown:
-            raise ValueError(f"collectors: no such collector: {', '.join(unknown)}")
-        return self
+            raise ValueError(f"no such collector: {', '.join(unknown)}")
+        return collectors
 
     @classmethod
     def settings_customise_sources(
@@ -208,7 +220,9 @@ class Settings(BaseSettings):
 
     def hash(self) -> str:
         """Return 12 hex digits that change when a setting does, to compare a fleet's nodes."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
+        # Sorted: the order in which a file switches collectors is no difference.
+        content = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
 def parse_address(address: str) -> tuple[str | None, int]:
@@ -237,6 +251,14 @@ def describe(section: str, key: str) -> str:
     return (field.description if field else None) or ""
 
 
+def _address_problem(address: str) -> str | None:
+    try:
+        parse_address(address)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
 def load(file: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any]) -> Settings:
     """Merge the three sources and validate the result.
 
@@ -257,6 +279,10 @@ def load(file: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any]
             problems += error.problems
     _merge(merged, _environment(environ, problems))
     _merge(merged, flags)
+    # Names with an underscore would be read as arguments of BaseSettings itself.
+    for key in [key for key in merged if key.startswith("_")]:
+        problems.append(f"{key}: no such setting")
+        del merged[key]
     try:
         settings = Settings(**merged)
     except ValidationError as error:
@@ -273,12 +299,16 @@ def read_yaml(file: Path) -> dict[str, Any]:
         ConfigError: If it cannot be read, is larger than 1 MiB, or is not a mapping.
     """
     try:
-        if file.stat().st_size > MAX_FILE_BYTES:
+        with file.open("rb") as opened:
+            data = opened.read(MAX_FILE_BYTES + 1)
+        if len(data) > MAX_FILE_BYTES:
             raise ConfigError([f"{file}: larger than {MAX_FILE_BYTES} bytes"])
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        content = yaml.safe_load(data.decode())
     except OSError as error:
         raise ConfigError([f"{file}: {error.strerror}"]) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except RecursionError as error:
+        raise ConfigError([f"{file}: nested too deeply"]) from error
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, no such date
         raise ConfigError([f"{file}: {' '.join(str(error).split())}"]) from error
     if content is None:
         return {}
@@ -295,12 +325,15 @@ def _environment(environ: Mapping[str, str], problems: list[str]) -> dict[str, A
         if section not in Settings.model_fields:
             problems.append(f"{name}: no such setting")
     source = EnvSettingsSource(Settings, env_prefix=ENV_PREFIX, env_nested_delimiter=ENV_DELIMITER)
-    source.env_vars = {name.lower(): value for name, value in ours.items()}
-    try:
-        return source()
-    except Exception as error:  # noqa: BLE001 - the library wraps what JSON says in its own class
-        problems.append(f"environment: {error}")
-        return {}
+    found: dict[str, Any] = {}
+    # One by one, so that each bad value is found; a section's name sorts before those of its keys.
+    for name, value in sorted(ours.items()):
+        source.env_vars = {name.lower(): value}
+        try:
+            _merge(found, source())
+        except (SettingsError, ValueError):
+            problems.append(f"{name}: not JSON")
+    return found
 
 
 def _merge(base: dict[str, Any], over: Mapping[str, Any]) -> None:
@@ -317,7 +350,8 @@ def _describe(problem: Any) -> str:
     what = problem["msg"]
     if problem["type"] == "extra_forbidden":
         what = "no such setting"
-    return f"{path}: {what}" if path else str(what).removeprefix("Value error, ")
+    what = str(what).removeprefix("Value error, ")
+    return f"{path}: {what}" if path else what
 
 
 def from_process(file: Path | None, flags: Mapping[str, Any]) -> Settings:

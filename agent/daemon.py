@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import signal
 from collections.abc import AsyncIterator
 from typing import Any
@@ -159,6 +160,8 @@ async def run(settings: Settings) -> None:
         addresses = [parse_address(address) for address in settings.web.listen_address]
         server = await serve(app, addresses, tls)
         logger.info("ready", version=__version__, listen=",".join(settings.web.listen_address))
+        # What start-up made stays for ever: collections that walk it again only cost time.
+        gc.freeze()
         systemd.notify("READY=1")
         try:
             await _until(stop, agent)

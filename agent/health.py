@@ -1,6 +1,7 @@
 """How each source is doing: what /metrics, /status and the log say about it.
 
-One line when something goes down, one when it is back; repetition is a counter.
+One line when something goes down, one when it is back; repetition is a counter. A daemon that
+dies takes every bridge with it: that is one line, not one for each.
 """
 
 import time
@@ -59,34 +60,35 @@ class SourceHealth:
         if seconds is not None:
             self._read_seconds += seconds
             self._reads += 1
-        if self._problems.pop(part, None) or first:
-            logger.info("source up", source=self.name, **_part(part))
+        self.clear(part)
+        if first:
+            logger.info("source up", source=self.name)
 
     def failed(self, error: SourceError, part: str = "") -> None:
         """Note that a part could not be read."""
         self._failures[error.reason] += 1
+        reasons = {problem.reason for problem in self._problems.values()}
         known = self._problems.get(part)
-        if known is None:
+        since = known.since_seconds if known else time.time()
+        self._problems[part] = Problem(error.reason, error.detail, since)
+        if error.reason not in reasons:
             logger.warning(
                 "source down",
                 source=self.name,
-                **_part(part),
                 reason=str(error.reason),
                 detail=error.detail,
+                **({"part": part} if part else {}),
             )
-            self._problems[part] = Problem(error.reason, error.detail, time.time())
-        else:
-            known.reason, known.detail = error.reason, error.detail
 
     def clear(self, part: str = "") -> None:
-        """Forget a part's problem; what is read next tells more."""
-        if self._problems.pop(part, None):
-            logger.info("source up", source=self.name, **_part(part))
+        """Forget a part's problem; say so when it was the last one."""
+        if self._problems.pop(part, None) and not self._problems:
+            logger.info("source up", source=self.name)
 
     def keep_parts(self, parts: set[str]) -> None:
         """Forget the problems of parts that are no longer there."""
         for part in [name for name in self._problems if name and name not in parts]:
-            del self._problems[part]
+            self.clear(part)
 
     def note(self, notes: tuple[str, ...]) -> None:
         """Keep what a good reading could not tell, for /status."""
@@ -133,7 +135,3 @@ class SourceHealth:
             },
             "notes": list(self._notes),
         }
-
-
-def _part(part: str) -> dict[str, str]:
-    return {"part": part} if part else {}

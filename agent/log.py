@@ -2,10 +2,17 @@
 
 import logging
 import sys
-from typing import Literal
+from typing import Any, Literal
 
 import structlog
 from structlog.typing import Processor
+
+UNPRINTABLE = {
+    code: f"\\u{code:04x}"
+    for code in (*range(32), *range(127, 160), 0x2028, 0x2029)
+    if chr(code) != "\n"
+}
+"""Control characters, as JSON writes them; the line feed is LogfmtRenderer's own affair."""
 
 
 def configure(level: str, form: Literal["logfmt", "json"]) -> None:
@@ -23,6 +30,8 @@ def configure(level: str, form: Literal["logfmt", "json"]) -> None:
             key_order=["ts", "level", "event"], drop_missing=True, bool_as_flag=False
         )
     )
+    if form == "logfmt":
+        renderer = _printable(renderer)
     shared: list[Processor] = [
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="ts"),
@@ -42,6 +51,21 @@ def configure(level: str, form: Literal["logfmt", "json"]) -> None:
     root.handlers = [handler]
     # Libraries speak of their own affairs: nothing below a warning unless a person debugs.
     root.setLevel(number if number <= logging.DEBUG else max(number, logging.WARNING))
+
+
+def _printable(renderer: Processor) -> Processor:
+    """Keep what peers say from moving a terminal's cursor or ending a line for some reader."""
+
+    def render(logger: object, name: str, event: structlog.typing.EventDict) -> Any:
+        texts = {
+            key: value
+            if value is None or isinstance(value, bool)
+            else str(value).translate(UNPRINTABLE)
+            for key, value in event.items()
+        }
+        return renderer(logger, name, texts)
+
+    return render
 
 
 def _strip(

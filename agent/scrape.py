@@ -116,7 +116,7 @@ class Scraper:
         self._share_seconds = share_seconds
         self._config_hash = config_hash
         self._refused: dict[str, frozenset[str]] = {}
-        self._last_collect_seconds = 0.0
+        self._collect_seconds: dict[str, float] = {}
 
     async def scrape(
         self,
@@ -133,12 +133,20 @@ class Scraper:
         """
         started = self._store.clock()
         chosen = [each for each in self.collectors if names is None or each.name in names]
-        reserve = max(SMALLEST_RESERVE_SECONDS, 2 * self._last_collect_seconds)
-        await self._refresh(chosen, max(0.0, deadline_seconds - reserve))
-        began = time.perf_counter()
+        await self._refresh(chosen, deadline_seconds - self._reserve(chosen, deadline_seconds))
         collected = self._collect(chosen, started - self._share_seconds, requests or {})
-        self._last_collect_seconds = time.perf_counter() - began
+        for each in collected:
+            self._collect_seconds[each.facts.name] = each.facts.duration_seconds
         return collected
+
+    def _reserve(self, collectors: Iterable[Collector], deadline_seconds: float) -> float:
+        """Return the time to keep for collecting and writing the page: twice the last time.
+
+        At most half of all: without time to read there would be nothing to collect, and then
+        the next scrape would reserve nothing.
+        """
+        last = sum(self._collect_seconds.get(each.name, 0.0) for each in collectors)
+        return min(max(SMALLEST_RESERVE_SECONDS, 2 * last), deadline_seconds / 2)
 
     async def _refresh(self, collectors: Iterable[Collector], timeout_seconds: float) -> None:
         needed = {name for collector in collectors for name in collector.reads}

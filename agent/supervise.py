@@ -9,9 +9,9 @@ from typing import Never
 from agent.errors import SourceError
 
 FIRST_DELAY_SECONDS = 0.5
-MAX_DELAY_SECONDS = 4.0
-"""Below the 5 s in which a node must be back after its peer accepts again; peers are local, so a
-try costs one connect() to a UNIX socket."""
+MAX_DELAY_SECONDS = 2.0
+"""Well below the 5 s in which a node must be back after its peer accepts again; peers are local,
+so a try costs one connect() to a UNIX socket."""
 
 
 class Backoff:

@@ -125,7 +125,7 @@ def from_openflow(node: Node) -> Output:
             # A port number is used again: between the database's event and this reading the
             # number may have changed hands, and then the name in the description differs.
             described = reading.port_names.get(stats.number)
-            if interface is None or described != interface.name[:OPENFLOW_NAME_BYTES]:
+            if interface is None or described != openflow_name(interface.name):
                 continue
             yield from _counters(
                 stats, interface, (reading.bridge, port or interface.name, interface.name)
@@ -152,6 +152,13 @@ def _interfaces(switch: Switch) -> Iterator[tuple[str, Port, Interface]]:
 
 def _text(value: int | str | None) -> str:
     return "" if value is None else str(value)
+
+
+def openflow_name(name: str) -> str:
+    """Cut a name as a port description does: by bytes, also within a character."""
+    return name.encode("utf-8", "backslashreplace")[:OPENFLOW_NAME_BYTES].decode(
+        "utf-8", "backslashreplace"
+    )
 
 
 def openflow_number(ofport: int) -> int:

@@ -20,7 +20,6 @@ from agent.sources.openflow_connection import Connection, open_connection
 from agent.store import Store
 from agent.supervise import Backoff
 from agent.wire.openflow.decoder import FlowDecoder
-from agent.wire.openflow.header import parse_tlv_table
 from agent.wire.openflow.multipart import (
     Multipart,
     flow_request_body,
@@ -39,15 +38,20 @@ class BridgePeer:
 
     def __init__(self, path: Path, settings: Settings) -> None:
         self._path = path
-        self._settings = settings
+        self._timeout_seconds = settings.timeouts.openflow_seconds
+        self._reply_limit_bytes = settings.limits.openflow_reply_bytes
         self._backoff = Backoff()
         self._connection: Connection | None = None
-        self._connecting = asyncio.Lock()
+        self._attempt: asyncio.Task[Connection] | None = None
         self.decoder = FlowDecoder()
         self.above_limit = False
 
     async def connection(self) -> Connection | None:
         """Return the open connection, or make one.
+
+        An attempt that a stopped ovs-vswitchd does not answer is not given up but waited for
+        again by the next reading: a new one each time would fill the socket's backlog and lock
+        out whoever comes to repair it, and this one is answered at once when it goes on.
 
         Returns:
             ``None`` while it is too early to try again; the last failure stands.
@@ -55,27 +59,39 @@ class BridgePeer:
         Raises:
             SourceError: If it cannot be made.
         """
-        async with self._connecting:
-            if self._connection is not None and not self._connection.closed:
-                return self._connection
+        if self._connection is not None and not self._connection.closed:
+            return self._connection
+        if self._attempt is None:
             if not self._backoff.ready:
                 return None
-            try:
-                self._connection = await open_connection(
-                    self._path,
-                    self._settings.timeouts.openflow_seconds,
-                    self._settings.limits.openflow_reply_bytes,
-                )
-            except SourceError:
+            self._attempt = asyncio.create_task(
+                open_connection(self._path, self._timeout_seconds, self._reply_limit_bytes),
+                name=f"connect {self._path}",
+            )
+        attempt = self._attempt
+        await asyncio.wait({attempt}, timeout=self._timeout_seconds)
+        if not attempt.done():
+            raise SourceError(Reason.TIMEOUT, f"{self._path}: no HELLO in time")
+        if attempt is self._attempt:
+            self._attempt = None
+            if attempt.exception() is None:
+                self._connection = attempt.result()
+                self._backoff.succeeded()
+            else:
                 self._backoff.failed()
-                raise
-            self._backoff.succeeded()
-            return self._connection
+        return attempt.result()
 
-    def close(self) -> None:
-        """Close the connection, if there is one."""
+    def drop(self) -> None:
+        """Close the connection, if there is one; an attempt goes on."""
         if self._connection is not None:
             self._connection.close()
+
+    def close(self) -> None:
+        """Close the connection and give up an attempt."""
+        self.drop()
+        if self._attempt is not None:
+            self._attempt.cancel()
+            self._attempt = None
 
 
 class OpenFlowSource:
@@ -136,7 +152,7 @@ class OpenFlowSource:
                     return
                 await read(name, peer, connection)
         except SourceError as error:
-            peer.close()
+            peer.drop()
             withdraw(name)
             self.health.failed(error, name + suffix)
         else:
@@ -191,9 +207,8 @@ class OpenFlowSource:
             self._store.flows.put(FlowReading(name, (), left_out=total), name)
             return
         names = parse_port_desc(connection.version, await connection.multipart(Multipart.PORT_DESC))
-        options = parse_tlv_table(await connection.tlv_table())
         wanted = [table.table_id for table in tables if table.flows]
-        peer.decoder.prepare(names, options, set(wanted))
+        peer.decoder.prepare(names, set(wanted))
         flows: list[FlowCount] = []
         for table_id in wanted:
             bodies = await connection.multipart(Multipart.FLOW, flow_request_body(table_id))

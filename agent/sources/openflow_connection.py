@@ -10,7 +10,7 @@ import itertools
 import time
 from pathlib import Path
 
-from agent.errors import Reason, SourceError
+from agent.errors import ParseError, Reason, SourceError
 from agent.sources import unix_socket
 from agent.wire.openflow.allowed import is_allowed
 from agent.wire.openflow.error import parse_error
@@ -21,12 +21,13 @@ from agent.wire.openflow.header import (
     echo_reply,
     echo_request,
     parse_header,
-    tlv_table_request,
 )
 from agent.wire.openflow.hello import hello, negotiate
 from agent.wire.openflow.multipart import Assembler, Multipart, multipart_request
 
 MAX_XID = 0xFFFFFFFF
+NEWEST_VERSION = 6
+"""OpenFlow 1.5; a first byte above that is another protocol, and the length is not one."""
 
 
 class Connection:
@@ -51,6 +52,7 @@ class Connection:
         self._lock = asyncio.Lock()
         self._pending: _Pending | None = None
         self._receiver: asyncio.Task[None] | None = None
+        self._failure = SourceError(Reason.BROKEN, f"{peer}: closed the connection")
         self.version = Version.OF13
 
     @property
@@ -61,13 +63,14 @@ class Connection:
     async def start(self) -> None:
         """Say HELLO, agree on a version and begin to receive.
 
+        Takes as long as the peer takes; the caller decides how long it waits.
+
         Raises:
             SourceError: refused when the bridge allows neither OpenFlow 1.3 nor 1.4.
         """
         with unix_socket.errors_of(self._peer):
-            async with asyncio.timeout(self._timeout_seconds):
-                self._send(hello((Version.OF13, Version.OF14), next(self._xids)))
-                version = negotiate(await self._message(), (Version.OF13, Version.OF14))
+            self._send(hello((Version.OF13, Version.OF14), next(self._xids)))
+            version = negotiate(await self._message(), (Version.OF13, Version.OF14))
         if version is None:
             raise SourceError(Reason.REFUSED, f"{self._peer}: allows neither OpenFlow 1.3 nor 1.4")
         self.version = version
@@ -91,17 +94,6 @@ class Connection:
         await self._ask(multipart_request(self.version, kind, xid, body), pending)
         return pending.bodies
 
-    async def tlv_table(self) -> bytes:
-        """Return the reply to NXT_TLV_TABLE_REQUEST: which Geneve option is which tun_metadata.
-
-        Raises:
-            SourceError: timeout, broken or malformed.
-        """
-        xid = next(self._xids)
-        pending = _Pending(xid)
-        await self._ask(tlv_table_request(self.version, xid), pending)
-        return pending.message
-
     def close(self) -> None:
         """End the connection; harmless when it has ended."""
         if self._receiver is not None:
@@ -112,15 +104,20 @@ class Connection:
         """Send a request and wait for its whole answer, one request at a time."""
         async with self._lock:
             if self.closed:
-                raise SourceError(Reason.BROKEN, f"{self._peer}: closed the connection")
+                raise self._failure
             self._pending = pending
             try:
                 with unix_socket.errors_of(self._peer):
                     async with asyncio.timeout(self._timeout_seconds):
                         self._send(request)
                         await pending.done
-            except BaseException:
-                # The answer may still come; whoever asks next must not be given it.
+            except SourceError as error:
+                # The answer may still come; who asks next must not be given it, and who waited
+                # behind this question hears why.
+                self._failure = error
+                self.close()
+                raise
+            except asyncio.CancelledError:
                 self.close()
                 raise
             finally:
@@ -134,8 +131,10 @@ class Connection:
 
     async def _message(self) -> bytes:
         header = await self._reader.readexactly(HEADER_LENGTH)
-        length = parse_header(header).length
-        return header + await self._reader.readexactly(length - HEADER_LENGTH)
+        parsed = parse_header(header)
+        if parsed.version > NEWEST_VERSION:
+            raise ParseError(f"not OpenFlow: {header!r}")
+        return header + await self._reader.readexactly(parsed.length - HEADER_LENGTH)
 
     async def _receive(self) -> None:
         """Read until the end, and give everybody who waits what it waits for."""
@@ -144,6 +143,7 @@ class Connection:
                 while True:
                     self._dispatch(await self._message())
         except SourceError as error:
+            self._failure = error
             if self._pending is not None:
                 self._pending.fail(error)
         finally:
@@ -196,7 +196,7 @@ async def open_connection(path: Path, timeout_seconds: float, reply_limit_bytes:
 
     Args:
         path: The management socket.
-        timeout_seconds: For the handshake, and later for each answer as a whole.
+        timeout_seconds: For each answer as a whole; the handshake has no limit of its own.
         reply_limit_bytes: A larger answer is malformed.
 
     Raises:
