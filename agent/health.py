@@ -40,6 +40,7 @@ class SourceHealth:
     configured: bool = True
     subscription: bool = False
     deadline_exceeded: int = 0
+    _late: bool = False
     _problems: dict[str, Problem] = field(default_factory=dict)
     _notes: tuple[str, ...] = ()
     _last_success_seconds: float | None = None
@@ -50,13 +51,14 @@ class SourceHealth:
 
     @property
     def up(self) -> bool:
-        """Whether the last thing that every part said was good, and there was such a thing."""
-        return self._last_success_seconds is not None and not self._problems
+        """Whether every part said all it was asked the last time, in time, and said anything."""
+        return self._last_success_seconds is not None and not self._problems and not self._late
 
     def good(self, part: str = "", seconds: float | None = None) -> None:
         """Note that a part was read, or is connected; ``seconds`` is how long the read took."""
         first = self._last_success_seconds is None and not self._problems
         self._last_success_seconds = time.time()
+        self._late = False
         if seconds is not None:
             self._read_seconds += seconds
             self._reads += 1
@@ -67,11 +69,12 @@ class SourceHealth:
     def failed(self, error: SourceError, part: str = "") -> None:
         """Note that a part could not be read."""
         self._failures[error.reason] += 1
+        self._late = False
         reasons = {problem.reason for problem in self._problems.values()}
         known = self._problems.get(part)
         since = known.since_seconds if known else time.time()
         self._problems[part] = Problem(error.reason, error.detail, since)
-        if error.reason not in reasons:
+        if known is None and error.reason not in reasons:
             logger.warning(
                 "source down",
                 source=self.name,
@@ -79,6 +82,11 @@ class SourceHealth:
                 detail=error.detail,
                 **({"part": part} if part else {}),
             )
+
+    def late(self) -> None:
+        """Note that a scrape had to be answered before this source was read."""
+        self.deadline_exceeded += 1
+        self._late = True
 
     def clear(self, part: str = "") -> None:
         """Forget a part's problem; say so when it was the last one."""

@@ -155,7 +155,7 @@ class Scraper:
             return
         done, late = await asyncio.wait(tasks, timeout=timeout_seconds)
         for health in {id(tasks[task].health): tasks[task].health for task in late}.values():
-            health.deadline_exceeded += 1
+            health.late()
         for task in done:
             task.result()  # readers raise nothing but bugs
 
