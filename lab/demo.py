@@ -22,18 +22,18 @@ if TYPE_CHECKING:
 AGENT_PORT, PROMETHEUS_PORT = 10978, 9090
 STATUS_SECONDS = 5.0
 FASTEST = 3
-HIT_RATE = (
-    "sum(rate(ovs_datapath_lookup_hits_total[1m])) / "
-    "(sum(rate(ovs_datapath_lookup_hits_total[1m])) + "
-    "sum(rate(ovs_datapath_lookup_missed_total[1m])))"
-)
 QUERIES = (
     ("packets a second by flow", "topk(10, rate(ovs_flow_packets_total[1m]))"),
     (
-        "share of packets that the datapath knew",
-        HIT_RATE,
+        "share of packets that a cache of the datapath knew",
+        'sum(rate(ovs_pmd_packets_total{result=~".+_hit"}[1m]))'
+        " / sum(rate(ovs_pmd_packets_total[1m]))",
     ),
-    ("packets lost in flow tables", "rate(ovs_flow_table_dropped_packets_total[1m])"),
+    (
+        "flows that drop, by packets a second",
+        "rate(ovs_flow_packets_total[1m]) and on (instance, bridge, table, priority, match)"
+        ' ovs_flow_info{action="drop"}',
+    ),
 )
 
 Metrics = dict[str, float]

@@ -1,9 +1,11 @@
 """Real nodes for tests, and the one place that decides what a missing real part means."""
 
+import logging
 import os
 from collections.abc import Iterator
 
 import pytest
+import structlog
 
 from lab.compute import ComputeNode
 from lab.node import Node
@@ -32,6 +34,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "node" in item.path.parts:
             item.add_marker(pytest.mark.node)
+
+
+@pytest.fixture(autouse=True)
+def _logging_as_it_was() -> Iterator[None]:
+    """Undo log.configure: it holds on to the stderr of the test that called it."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    structlog.reset_defaults()
+    root.handlers[:] = [each for each in root.handlers if each in handlers]
+    root.setLevel(level)
 
 
 @pytest.fixture(scope="session")
