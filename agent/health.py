@@ -41,6 +41,7 @@ class SourceHealth:
     subscription: bool = False
     deadline_exceeded: int = 0
     _late: bool = False
+    _said_up: bool = False
     _problems: dict[str, Problem] = field(default_factory=dict)
     _notes: tuple[str, ...] = ()
     _last_success_seconds: float | None = None
@@ -56,14 +57,14 @@ class SourceHealth:
 
     def good(self, part: str = "", seconds: float | None = None) -> None:
         """Note that a part was read, or is connected; ``seconds`` is how long the read took."""
-        first = self._last_success_seconds is None and not self._problems
         self._last_success_seconds = time.time()
         self._late = False
         if seconds is not None:
             self._read_seconds += seconds
             self._reads += 1
         self.clear(part)
-        if first:
+        if not self._problems and not self._said_up:
+            self._said_up = True
             logger.info("source up", source=self.name)
 
     def failed(self, error: SourceError, part: str = "") -> None:
@@ -74,6 +75,7 @@ class SourceHealth:
         known = self._problems.get(part)
         since = known.since_seconds if known else time.time()
         self._problems[part] = Problem(error.reason, error.detail, since)
+        self._said_up = False
         if known is None and error.reason not in reasons:
             logger.warning(
                 "source down",
@@ -89,9 +91,8 @@ class SourceHealth:
         self._late = True
 
     def clear(self, part: str = "") -> None:
-        """Forget a part's problem; say so when it was the last one."""
-        if self._problems.pop(part, None) and not self._problems:
-            logger.info("source up", source=self.name)
+        """Forget a part's problem; the next good reading tells whether that was the last one."""
+        self._problems.pop(part, None)
 
     def keep_parts(self, parts: set[str]) -> None:
         """Forget the problems of parts that are no longer there."""

@@ -3,7 +3,7 @@
 Claim: under 0.5 % of a core. The node is real, ovs-vswitchd refreshes its statistics and status
 columns all the while; the agent follows the database and is asked nothing.
 
-    .venv/bin/python bench/idle.py [interfaces] [seconds]
+    PYTHONPATH=. .venv/bin/python bench/idle.py [interfaces] [seconds]
 """
 
 import os

@@ -26,13 +26,17 @@ QUERIES = (
     ("packets a second by flow", "topk(10, rate(ovs_flow_packets_total[1m]))"),
     (
         "share of packets that a cache of the datapath knew",
-        'sum(rate(ovs_pmd_packets_total{result=~".+_hit"}[1m]))'
-        " / sum(rate(ovs_pmd_packets_total[1m]))",
+        (
+            'sum(rate(ovs_pmd_packets_total{result=~".+_hit"}[1m]))'
+            " / sum(rate(ovs_pmd_packets_total[1m]))"
+        ),
     ),
     (
         "flows that drop, by packets a second",
-        "rate(ovs_flow_packets_total[1m]) and on (instance, bridge, table, priority, match)"
-        ' ovs_flow_info{action="drop"}',
+        (
+            "rate(ovs_flow_packets_total[1m]) and on (instance, bridge, table, priority, match)"
+            ' ovs_flow_info{action="drop"}'
+        ),
     ),
 )
 

@@ -11,6 +11,7 @@ from tests.e2e.page import Page, labels_of, parse, value_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.node]
 
+
 @pytest.fixture(scope="module")
 def agent(compute_node: ComputeNode) -> Iterator[Agent]:
     with Agent(compute_node.rundir) as agent:
@@ -127,7 +128,9 @@ def test_every_flow_of_the_document_has_its_series(page: Page, compute_node: Com
     key = ("bridge", "table", "priority", "match")
     for bridge in compute_node.switch.bridges:
         document = {identity(flow, bridge) for flow in compute_node.recording.flows(bridge)}
-        shown = {each for each in labels_of(page, "ovs_flow_packets_total", *key) if each[0] == bridge}
+        shown = {
+            each for each in labels_of(page, "ovs_flow_packets_total", *key) if each[0] == bridge
+        }
         assert shown == document
         info = {each for each in labels_of(page, "ovs_flow_info", *key) if each[0] == bridge}
         assert info == document

@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.node, pytest.mark.timeout(240)]
 INTERVAL_SECONDS = 1.0
 BACK_SECONDS = 5.0
 DEADLINE_SECONDS = 1.0 - 0.5
-"""min(timeout − max(0.5 s, 10 %), 8 s) for the timeout of 1 s that Prometheus sends here."""
+"""min(timeout - max(0.5 s, 10 %), 8 s) for the timeout of 1 s that Prometheus sends here."""
 COUNTERS = (
     "ovs_flow_packets_total",
     "ovs_flow_table_lookups_total",

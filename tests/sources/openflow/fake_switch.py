@@ -123,7 +123,7 @@ async def listening(path: Path, peer: Peer) -> AsyncIterator[list[Talk]]:
         for talk in talks:
             talk.writer.transport.abort()
         await server.wait_closed()
-        path.unlink(missing_ok=True)
+        await asyncio.to_thread(path.unlink, missing_ok=True)
 
 
 __all__ = ["BODY_OFFSET", "Talk", "flow", "healthy", "listening", "multipart_reply", "when"]

@@ -5,7 +5,7 @@ import gc
 import os
 import socket
 import struct
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
@@ -18,8 +18,6 @@ from agent.sources.openflow import OpenFlowSource
 from agent.store import Store
 from agent.wire.openflow.header import Type, message
 from agent.wire.openflow.multipart import Multipart
-
-
 from tests.sources.openflow.fake_switch import Talk, flow, healthy, listening, multipart_reply, when
 
 TIMEOUT_SECONDS = 0.3
@@ -71,11 +69,11 @@ class Rig:
 
 
 @pytest.fixture
-def rundir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def rundir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # Socket paths end at 107 bytes; pytest's own are long.
     path = tmp_path_factory.mktemp("r")
     assert len(str(path)) < 90
-    yield path
+    return path
 
 
 async def test_reads_a_healthy_bridge(rundir: Path) -> None:
