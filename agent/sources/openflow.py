@@ -19,14 +19,8 @@ from agent.sources import unix_socket
 from agent.sources.openflow_connection import Connection, open_connection
 from agent.store import Store
 from agent.supervise import Backoff
+from agent.wire.openflow import messages as of
 from agent.wire.openflow.decoder import FlowDecoder
-from agent.wire.openflow.multipart import (
-    Multipart,
-    flow_request_body,
-    parse_table_stats,
-    port_stats_request_body,
-)
-from agent.wire.openflow.ports import parse_port_desc, parse_port_stats
 
 BACK_BELOW = 0.8
 """``flows.mode=auto`` shows a bridge's flows again below this share of max_per_bridge."""
@@ -185,11 +179,13 @@ class OpenFlowSource:
 
     async def _read_bridge(self, name: str, _peer: BridgePeer, connection: Connection) -> None:
         echo_seconds = await connection.echo()
-        tables = parse_table_stats(await connection.multipart(Multipart.TABLE))
-        names = parse_port_desc(connection.version, await connection.multipart(Multipart.PORT_DESC))
-        ports = parse_port_stats(
+        tables = of.parse_table_stats(await connection.multipart(of.Multipart.TABLE))
+        names = of.parse_port_desc(
+            connection.version, await connection.multipart(of.Multipart.PORT_DESC)
+        )
+        ports = of.parse_port_stats(
             connection.version,
-            await connection.multipart(Multipart.PORT_STATS, port_stats_request_body()),
+            await connection.multipart(of.Multipart.PORT_STATS, of.port_stats_request_body()),
         )
         reading = BridgeReading(
             bridge=name,
@@ -201,17 +197,19 @@ class OpenFlowSource:
         self._store.bridges.put(reading, name)
 
     async def _read_flows(self, name: str, peer: BridgePeer, connection: Connection) -> None:
-        tables = parse_table_stats(await connection.multipart(Multipart.TABLE))
+        tables = of.parse_table_stats(await connection.multipart(of.Multipart.TABLE))
         total = sum(table.flows for table in tables)
         if not self._shown(peer, total):
             self._store.flows.put(FlowReading(name, (), left_out=total), name)
             return
-        names = parse_port_desc(connection.version, await connection.multipart(Multipart.PORT_DESC))
+        names = of.parse_port_desc(
+            connection.version, await connection.multipart(of.Multipart.PORT_DESC)
+        )
         wanted = [table.table_id for table in tables if table.flows]
         peer.decoder.prepare(names, set(wanted))
         flows: list[FlowCount] = []
         for table_id in wanted:
-            bodies = await connection.multipart(Multipart.FLOW, flow_request_body(table_id))
+            bodies = await connection.multipart(of.Multipart.FLOW, of.flow_request_body(table_id))
             for batch in peer.decoder.decode(table_id, bodies):
                 flows += batch
                 await asyncio.sleep(0)

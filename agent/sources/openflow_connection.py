@@ -6,24 +6,12 @@ an unread answer would stay in ovs-vswitchd's memory.
 """
 
 import asyncio
-import itertools
 import time
 from pathlib import Path
 
 from agent.errors import ParseError, Reason, SourceError
 from agent.sources import unix_socket
-from agent.wire.openflow.allowed import is_allowed
-from agent.wire.openflow.error import parse_error
-from agent.wire.openflow.header import (
-    HEADER_LENGTH,
-    Type,
-    Version,
-    echo_reply,
-    echo_request,
-    parse_header,
-)
-from agent.wire.openflow.hello import hello, negotiate
-from agent.wire.openflow.multipart import Assembler, Multipart, multipart_request
+from agent.wire.openflow import messages as of
 
 MAX_XID = 0xFFFFFFFF
 NEWEST_VERSION = 6
@@ -48,12 +36,12 @@ class Connection:
         self._reader, self._writer = streams
         self._timeout_seconds = timeout_seconds
         self._reply_limit_bytes = reply_limit_bytes
-        self._xids = itertools.cycle(range(1, MAX_XID))
+        self._xid = 0
         self._lock = asyncio.Lock()
         self._pending: _Pending | None = None
         self._receiver: asyncio.Task[None] | None = None
         self._failure = SourceError(Reason.BROKEN, f"{peer}: closed the connection")
-        self.version = Version.OF13
+        self.version = of.Version.OF13
 
     @property
     def closed(self) -> bool:
@@ -69,8 +57,8 @@ class Connection:
             SourceError: refused when the bridge allows neither OpenFlow 1.3 nor 1.4.
         """
         with unix_socket.errors_of(self._peer):
-            self._send(hello((Version.OF13, Version.OF14), next(self._xids)))
-            version = negotiate(await self._message(), (Version.OF13, Version.OF14))
+            self._send(of.hello((of.Version.OF13, of.Version.OF14), self._next_xid()))
+            version = of.negotiate(await self._message(), (of.Version.OF13, of.Version.OF14))
         if version is None:
             raise SourceError(Reason.REFUSED, f"{self._peer}: allows neither OpenFlow 1.3 nor 1.4")
         self.version = version
@@ -79,19 +67,19 @@ class Connection:
     async def echo(self) -> float:
         """Return the round trip of an ECHO in seconds. Raises SourceError."""
         began = time.perf_counter()
-        xid = next(self._xids)
-        await self._ask(echo_request(self.version, xid, b""), _Pending(xid))
+        xid = self._next_xid()
+        await self._ask(of.echo_request(self.version, xid, b""), _Pending(xid))
         return time.perf_counter() - began
 
-    async def multipart(self, kind: Multipart, body: bytes = b"") -> list[bytes]:
+    async def multipart(self, kind: of.Multipart, body: bytes = b"") -> list[bytes]:
         """Ask a multipart question and return the bodies of all parts of the answer.
 
         Raises:
             SourceError: timeout, broken (an ERROR, a closed connection) or malformed.
         """
-        xid = next(self._xids)
-        pending = _Pending(xid, Assembler(kind, self._reply_limit_bytes))
-        await self._ask(multipart_request(self.version, kind, xid, body), pending)
+        xid = self._next_xid()
+        pending = _Pending(xid, of.Assembler(kind, self._reply_limit_bytes))
+        await self._ask(of.multipart_request(self.version, kind, xid, body), pending)
         return pending.bodies
 
     def close(self) -> None:
@@ -123,18 +111,22 @@ class Connection:
             finally:
                 self._pending = None
 
+    def _next_xid(self) -> int:
+        self._xid = self._xid % MAX_XID + 1
+        return self._xid
+
     def _send(self, message: bytes) -> None:
         """The one place that writes to the switch: reading requests pass, nothing else."""
-        if not is_allowed(message):
+        if not of.is_allowed(message):
             raise ValueError(f"not a reading request: {message[:16].hex()}")
         self._writer.write(message)
 
     async def _message(self) -> bytes:
-        header = await self._reader.readexactly(HEADER_LENGTH)
-        parsed = parse_header(header)
+        header = await self._reader.readexactly(of.HEADER_LENGTH)
+        parsed = of.parse_header(header)
         if parsed.version > NEWEST_VERSION:
             raise ParseError(f"not OpenFlow: {header!r}")
-        return header + await self._reader.readexactly(parsed.length - HEADER_LENGTH)
+        return header + await self._reader.readexactly(parsed.length - of.HEADER_LENGTH)
 
     async def _receive(self) -> None:
         """Read until the end, and give everybody who waits what it waits for."""
@@ -150,15 +142,15 @@ class Connection:
             self._writer.close()
 
     def _dispatch(self, message: bytes) -> None:
-        header = parse_header(message)
-        if header.type == Type.ECHO_REQUEST:
-            self._send(echo_reply(self.version, header.xid, message[HEADER_LENGTH:]))
+        header = of.parse_header(message)
+        if header.type == of.Type.ECHO_REQUEST:
+            self._send(of.echo_reply(self.version, header.xid, message[of.HEADER_LENGTH :]))
             return
         pending = self._pending
         if pending is None or header.xid != pending.xid:
             return  # asynchronous, or late: read and forgotten
-        if header.type == Type.ERROR:
-            what = parse_error(message)
+        if header.type == of.Type.ERROR:
+            what = of.parse_error(message)
             pending.fail(SourceError(Reason.BROKEN, f"{self._peer}: answered with {what}"))
         elif pending.add(message):
             pending.finish()
@@ -167,7 +159,7 @@ class Connection:
 class _Pending:
     """The question that waits for its answer."""
 
-    def __init__(self, xid: int, assembler: Assembler | None = None) -> None:
+    def __init__(self, xid: int, assembler: of.Assembler | None = None) -> None:
         self.xid = xid
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.message = b""

@@ -6,13 +6,14 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from agent.errors import ParseError
-from agent.wire.openflow.header import NX_VENDOR
 
 _HEADER = struct.Struct(">HH")
 _VENDOR = struct.Struct(">IH")
 _PORT = struct.Struct(">I")
 EXPERIMENTER = 0xFFFF
 ONF_VENDOR = 0x4F4E4600
+NX_VENDOR = 0x00002320
+"""Nicira's experimenter id (openflow-common.h)."""
 
 NORMAL, CONTROLLER, ANY = 0xFFFFFFFA, 0xFFFFFFFD, 0xFFFFFFFF
 _OUTPUTS = {NORMAL: "normal", CONTROLLER: "controller", ANY: "drop"}

@@ -1,27 +1,18 @@
 """What may be sent to a switch: messages that read. Checked at the one place that writes."""
 
 from agent.errors import ParseError
-from agent.wire.openflow.header import (
-    EXPERIMENTER,
-    HEADER_LENGTH,
-    NX_VENDOR,
-    NXT_TLV_TABLE_REQUEST,
-    Type,
-    Version,
-    parse_header,
-)
+from agent.wire.openflow.header import HEADER_LENGTH, Type, Version, parse_header
 from agent.wire.openflow.multipart import BODY_OFFSET, MULTIPART, Multipart
 
 _FREE = frozenset({Type.HELLO, Type.ECHO_REQUEST, Type.ECHO_REPLY})
 _VERSIONS = frozenset(Version)
 _MULTIPARTS = frozenset(Multipart)
-_TLV_TABLE_BODY = EXPERIMENTER.pack(NX_VENDOR, NXT_TLV_TABLE_REQUEST)
 
 
 def is_allowed(message: bytes) -> bool:
     """Say whether these bytes are exactly one message that changes nothing on the switch.
 
-    HELLO, ECHO, NXT_TLV_TABLE_REQUEST and the multipart requests of ``Multipart``;
+    HELLO, ECHO and the multipart requests of ``Multipart``;
     TABLE_FEATURES only with an empty body, because with a body it writes. Bytes behind the
     message's stated end are another message, hence refused, as is a request in several parts.
     """
@@ -33,9 +24,7 @@ def is_allowed(message: bytes) -> bool:
         return False
     if header.type == Type.MULTIPART_REQUEST:
         return _multipart_reads(message)
-    return header.type in _FREE or (
-        header.type == Type.EXPERIMENTER and message[HEADER_LENGTH:] == _TLV_TABLE_BODY
-    )
+    return header.type in _FREE
 
 
 def _multipart_reads(message: bytes) -> bool:

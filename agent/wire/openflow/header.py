@@ -1,4 +1,4 @@
-"""The header of every message, its types, ECHO, and the one Nicira request that reads."""
+"""The header of every message, its types, and ECHO."""
 
 import struct
 from enum import IntEnum
@@ -9,17 +9,6 @@ from agent.errors import ParseError
 HEADER = struct.Struct(">BBHI")
 HEADER_LENGTH = HEADER.size
 MAX_MESSAGE_BYTES = 0xFFFF
-EXPERIMENTER = struct.Struct(">II")
-
-NX_VENDOR = 0x00002320
-"""Nicira's experimenter id (openflow-common.h)."""
-NXT_TLV_TABLE_REQUEST = 25
-NXT_TLV_TABLE_REPLY = 26
-_TLV_MAP = struct.Struct(">HBBHxx")
-_TLV_REPLY_HEAD_BYTES = 16
-
-TlvMap = dict[tuple[int, int, int], int]
-"""Geneve option (class, type, length in bytes) -> N of tun_metadataN."""
 
 
 class Version(IntEnum):
@@ -36,7 +25,6 @@ class Type(IntEnum):
     ERROR = 1
     ECHO_REQUEST = 2
     ECHO_REPLY = 3
-    EXPERIMENTER = 4
     MULTIPART_REQUEST = 18
     MULTIPART_REPLY = 19
 
@@ -103,39 +91,3 @@ def echo_request(version: Version, xid: int, payload: bytes = b"") -> bytes:
 def echo_reply(version: Version, xid: int, payload: bytes = b"") -> bytes:
     """Build the answer to an ECHO request, with its xid and payload."""
     return message(version, Type.ECHO_REPLY, xid, payload)
-
-
-def tlv_table_request(version: Version, xid: int) -> bytes:
-    """Ask which Geneve options are mapped to tun_metadata fields (nicira-ext.h)."""
-    return message(
-        version, Type.EXPERIMENTER, xid, EXPERIMENTER.pack(NX_VENDOR, NXT_TLV_TABLE_REQUEST)
-    )
-
-
-def parse_tlv_table(reply: bytes) -> TlvMap:
-    """Read NXT_TLV_TABLE_REPLY (nicira-ext.h, struct nx_tlv_table_reply and nx_tlv_map).
-
-    ``00000100 0040 …`` (space for 256 bytes of options in 64 fields), then 8 bytes a mapping:
-    ``0102 80 04 0000 0000`` is class 0x102, type 0x80, 4 bytes -> tun_metadata0.
-
-    Args:
-        reply: The whole message.
-
-    Returns:
-        Empty when nothing is mapped.
-
-    Raises:
-        ParseError: If it is another message or ends inside a mapping.
-    """
-    whole(reply, Type.EXPERIMENTER)
-    start = HEADER_LENGTH + EXPERIMENTER.size
-    maps = len(reply) - start - _TLV_REPLY_HEAD_BYTES
-    if maps < 0 or maps % _TLV_MAP.size:
-        raise ParseError(f"NXT_TLV_TABLE_REPLY of {len(reply)} bytes")
-    if EXPERIMENTER.unpack_from(reply, HEADER_LENGTH) != (NX_VENDOR, NXT_TLV_TABLE_REPLY):
-        raise ParseError("experimenter message that is no NXT_TLV_TABLE_REPLY")
-    view = memoryview(reply)[start + _TLV_REPLY_HEAD_BYTES :]
-    return {
-        (option_class, option_type, length): index
-        for option_class, option_type, length, index in _TLV_MAP.iter_unpack(view)
-    }

@@ -6,14 +6,11 @@ from agent.wire.openflow.flows import FlowEntry, iter_flow_stats
 from agent.wire.openflow.header import (
     HEADER_LENGTH,
     Header,
-    TlvMap,
     Type,
     Version,
     echo_reply,
     echo_request,
     parse_header,
-    parse_tlv_table,
-    tlv_table_request,
 )
 from agent.wire.openflow.hello import hello, negotiate
 from agent.wire.openflow.multipart import (
@@ -33,7 +30,6 @@ __all__ = [
     "Header",
     "Multipart",
     "OpenFlowErrorMessage",
-    "TlvMap",
     "Type",
     "Version",
     "echo_reply",
@@ -49,7 +45,5 @@ __all__ = [
     "parse_port_desc",
     "parse_port_stats",
     "parse_table_stats",
-    "parse_tlv_table",
     "port_stats_request_body",
-    "tlv_table_request",
 ]

@@ -65,8 +65,6 @@ def answer(kind: int, xid: int, body: bytes) -> bytes:
     """Answer as a small healthy bridge: one table with two flows, one port."""
     if kind == Type.ECHO_REQUEST:
         return message(VERSION, Type.ECHO_REPLY, xid, body)
-    if kind == Type.EXPERIMENTER:
-        return message(VERSION, Type.EXPERIMENTER, xid, struct.pack(">II16x", 0x2320, 26))
     asked = int.from_bytes(body[:2], "big")
     replies = {
         Multipart.TABLE: table_stats((0, 2, 10, 9)),

@@ -60,12 +60,11 @@ PARSERS: dict[str, tuple[bytes, Parser]] = {
         recorded.message("error-bad-multipart-of13"),
         lambda message: str(of.parse_error(message)),
     ),
-    "options": (recorded.message("br-fields-tlv-table-of13"), of.parse_tlv_table),
     "parts": (
         recorded.message("br-fields-port-desc-of13"),
         lambda message: of.Assembler(of.Multipart.PORT_DESC, 1 << 16).add(message),
     ),
-    "what may be sent": (of.tlv_table_request(V13, 1), of.is_allowed),
+    "what may be sent": (of.echo_request(V13, 1), of.is_allowed),
 }
 
 

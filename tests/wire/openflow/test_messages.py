@@ -173,7 +173,6 @@ def test_lets_every_request_of_its_own_pass(version: of.Version) -> None:
         of.hello(OURS, 1),
         of.echo_request(version, 2, b"x"),
         of.echo_reply(version, 2, b"x"),
-        of.tlv_table_request(version, 3),
         of.multipart_request(version, of.Multipart.FLOW, 4, of.flow_request_body(7)),
         of.multipart_request(version, of.Multipart.PORT_STATS, 4, of.port_stats_request_body()),
         *(of.multipart_request(version, kind, 5) for kind in of.Multipart),
@@ -181,7 +180,7 @@ def test_lets_every_request_of_its_own_pass(version: of.Version) -> None:
     assert all(of.is_allowed(request) for request in requests)
 
 
-@pytest.mark.parametrize("kind", sorted(set(range(256)) - {0, 2, 3, 4, 18}))
+@pytest.mark.parametrize("kind", sorted(set(range(256)) - {0, 2, 3, 18}))
 def test_lets_no_other_message_pass(kind: int) -> None:
     assert not of.is_allowed(_message(kind))
     assert not of.is_allowed(_message(kind, bytes(48)))
@@ -192,7 +191,7 @@ def test_lets_no_other_multipart_request_pass(kind: int) -> None:
     assert not of.is_allowed(_message(18, struct.pack(">HHxxxx", kind, 0)))
 
 
-@pytest.mark.parametrize("subtype", sorted({*range(64)} - {25}))
+@pytest.mark.parametrize("subtype", range(64))
 def test_lets_no_other_nicira_message_pass(subtype: int) -> None:
     assert not of.is_allowed(_message(4, struct.pack(">II", 0x2320, subtype)))
 

@@ -97,23 +97,6 @@ def test_table_statistics_come_for_all_tables(version: str) -> None:
     assert int(lookup) > 0
 
 
-def test_geneve_options_map_to_fields() -> None:
-    reply = recorded.message("br-fields-tlv-table-of13")
-    printed = re.findall(
-        r"(0x\w+|\d+)\s+(0x\w+|\d+)\s+(\d+)\s+tun_metadata(\d+)",
-        recorded.text("br-fields-tlv-table-of13"),
-    )
-    assert of.parse_tlv_table(reply) == {
-        (int(c, 0), int(t, 0), int(length)): int(index) for c, t, length, index in printed
-    }
-    assert len(printed) == 4
-
-
-def test_no_geneve_options_is_an_empty_map() -> None:
-    reply = bytes.fromhex("04040020000000050000232000 00001a".replace(" ", "")) + bytes(16)
-    assert of.parse_tlv_table(reply) == {}
-
-
 @pytest.mark.parametrize("length", [0, 1, 39, 41, 0xFFFF])
 def test_refuses_a_port_description_with_an_impossible_length(length: int) -> None:
     body = bytearray(recorded.bodies("br-fields-port-desc-of14", of.Multipart.PORT_DESC)[0][-72:])
