@@ -11,6 +11,7 @@ from lab.compute import ComputeNode
 from lab.node import Node
 from lab.process import end_on_signals, missing_parts
 from lab.wide import WideNode
+from tests.logs import Logged, capture
 
 OPEN_VSWITCH = ("ovs-vswitchd", "ovsdb-server", "ovs-vsctl", "ovs-ofctl", "ip", "nsenter")
 WIDE_INTERFACES = 500
@@ -87,3 +88,9 @@ def wide_node() -> Iterator[WideNode]:
     require_parts(*OPEN_VSWITCH)
     with WideNode(WIDE_INTERFACES) as node:
         yield node
+
+
+@pytest.fixture
+def logged() -> Logged:
+    """Return what was logged since the last call."""
+    return capture()

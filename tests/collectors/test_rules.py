@@ -1,0 +1,312 @@
+"""What collectors leave out, and why: a wrong number is worse than none."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from agent.collectors import COLLECTORS, interface
+from agent.collectors.base import Collector
+from agent.collectors.flow import CUT_MATCH, MAX_MATCH, LabelTexts, cut
+from agent.errors import UnknownFactError
+from agent.families import Output, Sample, Suppressed
+from agent.model.flow import LOCAL, BridgeReading, Flow, FlowCount, FlowReading, PortStats
+from agent.model.node import AgentFacts, Known, Node
+from agent.model.switch import Bridge, Controller, Interface, Port, Switch
+from tests.collectors import sample
+from tests.harness import Harness
+from tests.page import of
+
+PEERS = [collector for collector in COLLECTORS if collector.name != "agent"]
+PORT_15 = "a-name-of-15-by"
+
+
+def switch_with(*interfaces: Interface, bridge: str = "br0") -> Known[Switch]:
+    """Return a switch of one bridge with a port for each interface."""
+    ports = tuple(Port(each.name, (each,)) for each in interfaces)
+    return Known("switch", Switch(bridges=(Bridge(bridge, ports=ports),)))
+
+
+def read(
+    names: dict[int, str], *stats: PortStats, bridge: str = "br0"
+) -> Known[Mapping[str, BridgeReading]]:
+    """Return a reading of one bridge."""
+    reading = BridgeReading(bridge, 0.001, (), {each.number: each for each in stats}, names)
+    return Known("bridges", {bridge: reading})
+
+
+def counters(node: Node) -> dict[tuple[str, str], float | None]:
+    """Return values by (metric, labels) of what the interface collector says from OpenFlow."""
+    samples = [item for item in interface.from_openflow(node) if isinstance(item, Sample)]
+    return {(s.family.name, s.labels): s.value for s in samples if s.value is not None}
+
+
+def interfaces_of(node: Node) -> set[str]:
+    return {labels.split('interface="')[1].split('"')[0] for _, labels in counters(node)}
+
+
+def without(fact: str) -> Node:
+    """Return the sample, except that this is not known."""
+    node = sample.node()
+    unknown: dict[str, Any] = {fact: Known(fact)}
+    return replace(node, **unknown)
+
+
+@pytest.mark.parametrize("collector", PEERS, ids=lambda collector: collector.name)
+async def test_a_node_of_which_nothing_is_known_has_no_series_and_no_success(
+    collector: Collector,
+) -> None:
+    harness = Harness((collector,))
+    (collected,) = await harness.scrape()
+    assert collected.samples == ()
+    assert (collected.facts.success, collected.facts.series) == (False, 0)
+
+
+@pytest.mark.parametrize("collector", PEERS, ids=lambda collector: collector.name)
+async def test_a_node_of_which_all_is_known_is_a_success(collector: Collector) -> None:
+    harness = Harness((collector,))
+    harness.fill(sample.node())
+    (collected,) = await harness.scrape()
+    assert collected.facts.success
+    assert collected.facts.series > 0
+
+
+@pytest.mark.parametrize(
+    ("fact", "name", "silent", "speaking"),
+    [
+        ("fdbs", "bridge", "ovs_bridge_fdb_entries", "ovs_bridge_flows"),
+        ("bridges", "bridge", "ovs_bridge_flows", "ovs_bridge_fdb_entries"),
+        ("switch", "bridge", "ovs_bridge_info", "ovs_bridge_flows"),
+        ("bridges", "interface", "ovs_interface_rx_packets_total", "ovs_interface_info"),
+        ("vswitchd", "switch", "ovs_vswitchd_start_time_seconds", "ovs_build_info"),
+        ("switch", "switch", "ovs_build_info", "ovs_vswitchd_start_time_seconds"),
+    ],
+)
+async def test_a_part_without_its_fact_is_silent_and_the_others_still_speak(
+    fact: str, name: str, silent: str, speaking: str
+) -> None:
+    harness = Harness()
+    harness.fill(without(fact))
+    page = await harness.series()
+    assert of(page, silent) == []
+    assert of(page, speaking)
+    assert of(page, "dataplane_agent_scrape_collector_success", collector=name) == [0]
+
+
+async def test_an_empty_fact_is_a_success_without_series() -> None:
+    harness = Harness()
+    harness.store.bonds.put(())
+    harness.store.pmds.put(())
+    facts = await harness.facts({"bond", "pmd"})
+    assert {name: (each.success, each.series) for name, each in facts.items()} == {
+        "bond": (True, 0),
+        "pmd": (True, 0),
+    }
+
+
+@pytest.mark.parametrize(
+    "part",
+    [part for collector in PEERS for part in collector.collect],
+    ids=lambda part: f"{part.__module__.rpartition('.')[2]}.{part.__name__}",
+)
+def test_a_collector_says_which_fact_it_misses(part: Callable[[Node], Output]) -> None:
+    with pytest.raises(UnknownFactError, match="is not known"):
+        list(part(Node(AgentFacts("0", "0"))))
+
+
+def test_a_bridge_without_a_row_for_its_own_port_gets_one() -> None:
+    node = Node(
+        AgentFacts("0", "0"),
+        switch=switch_with(),
+        bridges=read({LOCAL: "br0"}, PortStats(LOCAL, rx_packets=7)),
+    )
+    labels = '{bridge="br0",port="br0",interface="br0",type="internal"}'
+    assert counters(node) == {("ovs_interface_rx_packets_total", labels): 7}
+
+
+def test_a_port_that_is_in_no_database_row_has_no_counters() -> None:
+    node = Node(
+        AgentFacts("0", "0"),
+        switch=switch_with(),
+        bridges=read({9: "new"}, PortStats(9, rx_packets=7)),
+    )
+    assert counters(node) == {}
+
+
+@pytest.mark.parametrize("described", ["tap-new", "", None])
+def test_a_port_number_that_changed_hands_is_left_out(described: str | None) -> None:
+    names = {} if described is None else {5: described}
+    node = Node(
+        AgentFacts("0", "0"),
+        switch=switch_with(Interface("tap-old", ofport=5)),
+        bridges=read(names, PortStats(5, rx_packets=7)),
+    )
+    assert counters(node) == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "described"),
+    [
+        (PORT_15, PORT_15),
+        (f"{PORT_15}tes", PORT_15),
+        ("トンネル接続", "トンネル接"),  # 18 bytes, five characters of three bytes remain
+        ("aトンネル接続", "aトンネル\\xe6\\x8e"),  # the cut falls into a character
+    ],
+)
+def test_a_name_that_openflow_cuts_is_still_the_same_port(name: str, described: str) -> None:
+    node = Node(
+        AgentFacts("0", "0"),
+        switch=switch_with(Interface(name, ofport=5)),
+        bridges=read({5: described}, PortStats(5, rx_packets=7)),
+    )
+    assert interfaces_of(node) == {name}
+
+
+def test_equal_port_numbers_of_two_bridges_are_not_mixed_up() -> None:
+    node = sample.node()
+    found = counters(node)
+    labels = '{{bridge="{0}",port="{1}",interface="{1}",type="system"}}'
+    assert found["ovs_interface_rx_packets_total", labels.format("br-mgmt", "eth3")] == 2100
+    assert found["ovs_interface_rx_packets_total", labels.format("br-provider", "eth2")] == 3100
+
+
+@pytest.mark.parametrize(
+    ("kind", "driver", "physical"),
+    [
+        ("system", "ixgbe", True),
+        ("system", "hv_netvsc", True),
+        ("dpdk", None, True),
+        ("system", "tun", False),
+        ("system", "veth", False),
+        ("system", None, False),
+        ("internal", "openvswitch", False),
+        ("patch", None, False),
+        ("vxlan", None, False),
+        ("dpdkvhostuserclient", None, False),
+    ],
+)
+def test_only_what_has_a_wire_has_the_errors_of_a_wire(
+    *, kind: str, driver: str | None, physical: bool
+) -> None:
+    node = Node(
+        AgentFacts("0", "0"),
+        switch=switch_with(Interface("port", type=kind, driver=driver, ofport=5)),
+        bridges=read({5: "port"}, PortStats(5, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12)),
+    )
+    names = {name for name, _ in counters(node)}
+    wire = {family.name for family in interface.PHYSICAL_PORT.values()}
+    assert names >= {family.name for family in interface.EVERY_PORT.values()}
+    assert (names & wire) == (wire if physical else set())
+
+
+def test_a_counter_that_the_switch_does_not_know_has_no_series() -> None:
+    node = Node(
+        AgentFacts("0", "0"),
+        switch=switch_with(Interface("port", ofport=5)),
+        bridges=read({5: "port"}, PortStats(5, rx_packets=0, tx_packets=None)),
+    )
+    assert [(name, value) for (name, _), value in counters(node).items()] == [
+        ("ovs_interface_rx_packets_total", 0)
+    ]
+
+
+async def test_state_outlives_its_subscription_and_the_counter_in_it_does_not() -> None:
+    harness = Harness()
+    harness.fill(sample.node())
+    before = await harness.series({"interface"})
+    harness.store.switch.lost()
+    after = await harness.series({"interface"})
+    gone = {name for name, _ in before} - {name for name, _ in after}
+    assert gone == {"ovs_interface_link_resets_total"}
+
+
+def test_an_interface_without_device_is_there_with_its_error() -> None:
+    samples = [each for each in interface.from_database(sample.node()) if isinstance(each, Sample)]
+    shown = {
+        each.family.name
+        for each in samples
+        if "tap0ab9a23c-99" in each.labels and each.value is not None
+    }
+    assert shown == {"ovs_interface_info", "ovs_interface_open_error"}
+
+
+def test_a_controller_without_a_known_role_has_none() -> None:
+    from_database = next(c for c in COLLECTORS if c.name == "bridge").collect[0]
+    bridge = Bridge("br0", controllers=(Controller("tcp:[::1]:6633", role="unheard-of"),))
+    node = Node(AgentFacts("0", "0"), switch=Known("switch", Switch(bridges=(bridge,))))
+    shown = {s.family.name for s in from_database(node) if isinstance(s, Sample) and s.value}
+    assert shown == {"ovs_bridge_info"}
+
+
+async def test_flows_that_the_rules_leave_out_are_counted() -> None:
+    harness = Harness()
+    harness.fill(sample.node())
+    page = await harness.series()
+    assert of(page, "dataplane_agent_series_suppressed", collector="flow") == [3 * 3]
+    assert of(page, "ovs_flow_packets_total", bridge="br-mgmt") == []
+    assert of(page, "dataplane_agent_scrape_collector_success", collector="flow") == [1]
+
+
+def test_suppressed_stands_in_the_stream_and_not_on_the_page() -> None:
+    (collect,) = next(c for c in COLLECTORS if c.name == "flow").collect
+    assert [i.series for i in collect(sample.node()) if isinstance(i, Suppressed)] == [0, 9, 0]
+
+
+def test_a_match_of_512_characters_is_whole_and_a_longer_one_is_cut_and_distinct() -> None:
+    whole = "x" * MAX_MATCH
+    assert cut(whole) == whole
+    first, second = cut(whole + "1"), cut(whole + "2")
+    assert first != second
+    assert first[:CUT_MATCH] == second[:CUT_MATCH] == whole[:CUT_MATCH]
+    assert len(first) == CUT_MATCH + len("…#") + 8
+    assert first == cut(whole + "1")
+
+
+def test_label_texts_are_made_once_in_a_flows_life() -> None:
+    texts = LabelTexts()
+    flow = Flow(0, 1, 'in_port="tap"', 0, "drop", 5)
+    reading = FlowReading("br0", (FlowCount(flow, 1, 1),))
+    (first,) = texts.of(reading, {5: "tap"})
+    (second,) = texts.of(reading, {5: "tap"})
+    assert first is second
+
+
+def test_label_texts_follow_the_interface_behind_the_port_number() -> None:
+    texts = LabelTexts()
+    flow = Flow(0, 1, "in_port=5", 0, "drop", 5)
+    reading = FlowReading("br0", (FlowCount(flow, 1, 1),))
+    (unknown,) = texts.of(reading, {})
+    (known,) = texts.of(reading, {5: "tap"})
+    assert "interface" not in unknown.info
+    assert 'interface="tap"' in known.info
+    assert known.counter == unknown.counter
+
+
+def test_label_texts_forget_flows_and_bridges_that_are_gone() -> None:
+    texts = LabelTexts()
+    flows = tuple(FlowCount(Flow(0, n, "", 0, "drop", None), 1, 1) for n in range(3))
+    texts.of(FlowReading("br0", flows), {})
+    texts.of(FlowReading("br1", flows), {})
+    texts.of(FlowReading("br0", flows[:1]), {})
+    texts.keep({"br0"})
+    assert {bridge: len(each) for bridge, each in texts._bridges.items()} == {"br0": 1}
+
+
+def test_the_options_of_a_tunnel_that_name_its_key_are_found_in_either_form() -> None:
+    (collect,) = next(c for c in COLLECTORS if c.name == "tunnel").collect
+
+    def key_of(options: dict[str, str]) -> str:
+        (only,) = collect(
+            Node(
+                AgentFacts("0", "0"),
+                switch=switch_with(Interface("gre0", type="gre", options=options)),
+            )
+        )
+        assert isinstance(only, Sample)
+        return only.labels.partition('key="')[2].partition('"')[0]
+
+    assert key_of({"key": "5"}) == "5"
+    assert key_of({"out_key": "6", "in_key": "flow"}) == "6"
+    assert key_of({"in_key": "flow"}) == "flow"
+    assert key_of({}) == ""
