@@ -314,7 +314,8 @@ def read_yaml(file: Path) -> dict[str, Any]:
         return {}
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise ConfigError([f"{file}: not a mapping of settings"])
-    return content
+    # "web:" with everything below it commented out is a section without settings.
+    return {key: {} if value is None else value for key, value in content.items()}
 
 
 def _environment(environ: Mapping[str, str], problems: list[str]) -> dict[str, Any]:

@@ -25,6 +25,9 @@ from agent.supervise import Backoff, keep_running
 
 logger = log.get(__name__)
 
+READY_PATIENCE_SECONDS = 1.0
+"""A READY that is lost would let systemd end the start; everything else can be said again."""
+
 
 class Agent:
     """Everything between the peers and the page.
@@ -162,7 +165,7 @@ async def run(settings: Settings) -> None:
         logger.info("ready", version=__version__, listen=",".join(settings.web.listen_address))
         # What start-up made stays for ever: collections that walk it again only cost time.
         gc.freeze()
-        systemd.notify("READY=1")
+        systemd.notify("READY=1", READY_PATIENCE_SECONDS)
         try:
             await _until(stop, agent)
         finally:

@@ -1,8 +1,9 @@
 """Logs: logfmt or JSON on stderr, one line an event, keys instead of prose."""
 
+import contextlib
 import logging
 import sys
-from typing import Any, Literal
+from typing import Any, Literal, TextIO, cast
 
 import structlog
 from structlog.typing import Processor
@@ -40,7 +41,7 @@ def configure(level: str, form: Literal["logfmt", "json"]) -> None:
     structlog.configure(
         processors=[*shared, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", Forgiving(sys.stderr))),
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(sys.stderr)
@@ -51,6 +52,27 @@ def configure(level: str, form: Literal["logfmt", "json"]) -> None:
     root.handlers = [handler]
     # Libraries speak of their own affairs: nothing below a warning unless a person debugs.
     root.setLevel(number if number <= logging.DEBUG else max(number, logging.WARNING))
+
+
+class Forgiving:
+    """A stream for structlog: a line that cannot be written is lost, and nothing else.
+
+    The reader of a pipe goes away, a disk is full: the standard library's handlers shrug at that,
+    structlog raises, and the agent would end over a line of its log.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        """Write, or not."""
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(text)
+
+    def flush(self) -> None:
+        """Flush, or not."""
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
 
 
 def _printable(renderer: Processor) -> Processor:

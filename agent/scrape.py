@@ -116,6 +116,7 @@ class Scraper:
         self._share_seconds = share_seconds
         self._config_hash = config_hash
         self._refused: dict[str, frozenset[str]] = {}
+        self._broken: set[str] = set()
         self._collect_seconds: dict[str, float] = {}
 
     async def scrape(
@@ -182,6 +183,7 @@ class Scraper:
         """Run one collector; the one place for failure, timing and the limit."""
         began = time.perf_counter()
         samples: list[Sample | Rows] = []
+        seen: set[tuple[str, str, str]] = set()
         suppressed = 0
         success = True
         for part in collector.collect:
@@ -192,13 +194,21 @@ class Scraper:
                     elif isinstance(item, Rows):
                         samples.append(Rows(item.family, list(item.rows)))
                     elif item.value is not None:
-                        samples.append(item)
+                        # What the node has twice (two controllers with one target) is shown once:
+                        # a page with one series twice is a page with an error.
+                        series_of = (item.family.name, item.labels, item.suffix)
+                        if series_of not in seen:
+                            seen.add(series_of)
+                            samples.append(item)
             except UnknownFactError:
                 success = False
             except Exception:
-                # A fault of ours in one subject must not take the page from the others.
-                logger.exception("collector failed", collector=collector.name)
+                # A fault of ours in one subject must not take the page from the others. One
+                # traceback tells it; the metric goes on telling.
                 success = False
+                if collector.name not in self._broken:
+                    logger.exception("collector failed", collector=collector.name)
+                    self._broken.add(collector.name)
         samples, series, refused = self._limit(collector, samples)
         facts = CollectorFacts(
             name=collector.name,

@@ -230,3 +230,10 @@ def test_a_text_reads_back(form: Form, value: str) -> None:
     stream = configured(form)
     log.get("x").warning("e", detail=value)
     assert read(form, lines(stream)[0])["detail"] == value
+
+
+@FORMS
+def test_a_line_that_cannot_be_written_costs_nothing_but_itself(form: Form) -> None:
+    """The reader of a pipe goes away, as journald does when it restarts under load."""
+    configured(form).close()
+    log.get("x").warning("source down", source="ovsdb")

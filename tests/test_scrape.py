@@ -291,6 +291,23 @@ async def test_a_collector_that_fails_costs_itself_only_and_leaves_a_traceback(
     )
     assert "Traceback" in event["exception"]
     assert "ZeroDivisionError: ours" in event["exception"]
+    await harness.scrape()
+    assert logged() == [], "one traceback, however often it is scraped"
+
+
+async def test_what_a_node_has_twice_is_shown_once() -> None:
+    def twice(_node: Node) -> Output:
+        yield A(1, "tcp:127.0.0.1:6633")
+        yield A(0, "tcp:127.0.0.1:6633")
+        yield B(1, "tcp:127.0.0.1:6633")
+
+    harness = Harness((Collector("twice", (A, B), (twice,)),))
+    [collected] = await harness.scrape()
+    assert [(s.family, s.value) for s in collected.samples if isinstance(s, Sample)] == [
+        (A, 1),
+        (B, 1),
+    ]
+    assert collected.facts.series == 2
 
 
 async def test_an_unknown_fact_is_no_bug_and_leaves_no_line(

@@ -6,11 +6,12 @@ import socket
 from typing import Never
 
 
-def notify(state: str) -> bool:
+def notify(state: str, patience_seconds: float = 0.0) -> bool:
     """Send a state to systemd.
 
     Args:
         state: For example ``READY=1``.
+        patience_seconds: How long to wait for a place in systemd's queue; the loop waits too.
 
     Returns:
         Whether systemd asked for it and could be told; it is never worth failing for.
@@ -22,7 +23,8 @@ def notify(state: str) -> bool:
         address = "\0" + address[1:]
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as peer:
-            peer.sendto(state.encode(), socket.MSG_DONTWAIT, address)
+            peer.settimeout(patience_seconds)
+            peer.sendto(state.encode(), address)
     except OSError:
         return False
     return True

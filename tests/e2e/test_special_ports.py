@@ -4,6 +4,7 @@ import pytest
 
 from lab.agent import Agent
 from lab.node import Node
+from lab.process import wait_until
 from tests.e2e.page import labels_of, parse, value_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.node]
@@ -45,8 +46,14 @@ def test_a_bond_shows_its_members(node: Node) -> None:
         *("--", "set", "Interface", "p2", "type=dummy"),
     )
     with Agent(node.rundir) as agent:
-        agent.get()
-        page = parse(agent.metrics())
+        # The first reading may come before the database has told of a bond.
+        page = wait_until(
+            lambda: next(
+                (page for page in [parse(agent.metrics())] if "ovs_bond_info" in page), None
+            ),
+            what="the bond",
+        )
+    assert page
     assert labels_of(page, "ovs_bond_info", "port", "mode", "lacp_status") == {
         ("bond0", "active-backup", "off")
     }
