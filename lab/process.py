@@ -182,10 +182,15 @@ def missing_parts(*commands: str) -> list[str]:
 
 
 def end_on_signals() -> None:
-    """Turn SIGTERM and SIGHUP into an ordinary exit, so that the lab is taken down in order."""
+    """Turn SIGTERM and SIGHUP into an ordinary exit, so that the lab is taken down in order.
+
+    And SIGINT into KeyboardInterrupt, also where a shell that started this in its background has
+    switched it off.
+    """
 
     def end(number: int, _frame: object) -> NoReturn:
         raise SystemExit(128 + number)
 
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, end)
+    signal.signal(signal.SIGINT, signal.default_int_handler)

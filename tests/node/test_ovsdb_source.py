@@ -3,10 +3,8 @@
 import asyncio
 import contextlib
 import json
-import os
 import signal
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -17,6 +15,8 @@ import pytest
 
 from agent.errors import Reason, SourceError
 from agent.model.switch import Bridge, Controller, Interface, Manager, Port, Switch
+from lab import namespace
+from lab.process import Daemon
 from tests.sources.ovsdb.peers import Observer, OvsdbServer, descriptors, ovsdb_server
 
 pytestmark = pytest.mark.node
@@ -33,23 +33,18 @@ def server(tmp_path: Path) -> Iterator[OvsdbServer]:
 @contextlib.contextmanager
 def vswitchd(server: OvsdbServer) -> Iterator[None]:
     """A real ovs-vswitchd with the userspace datapath in a network namespace of its own."""
-    netns = f"ovsdb-test-{os.getpid()}"
-    subprocess.run(["ip", "netns", "add", netns], check=True)
-    process = subprocess.Popen(
-        [
-            *("ip", "netns", "exec", netns, "ovs-vswitchd", server.remote),
-            f"--unixctl={server.directory / 'vswitchd.ctl'}",
-            "--disable-system",
-            "-vconsole:off",
-        ],
-        env={**os.environ, "OVS_RUNDIR": str(server.directory)},
-    )
+    netns, directory = namespace.create()
+    command = [
+        *("ovs-vswitchd", server.remote, "--disable-system", "-vconsole:off"),
+        f"--unixctl={server.directory / 'vswitchd.ctl'}",
+    ]
+    env = {"OVS_RUNDIR": str(server.directory)}
+    process = Daemon(command, directory / "vswitchd.log", env, netns)
     try:
         yield
     finally:
-        process.terminate()
-        process.wait(10)
-        subprocess.run(["ip", "netns", "delete", netns], check=True)
+        process.stop()
+        namespace.delete(netns, directory)
 
 
 def interface(switch: Switch, name: str) -> Interface | None:
