@@ -11,7 +11,7 @@ from agent.once import ask_database
 HINTS = {
     "absent": "is the service running, and does the path name its socket? (--ovs.rundir, --ovs.db)",
     "refused": "the socket is there, but nobody listens, or not for this protocol version",
-    "denied": "the agent's user lacks the right to open it; run it as root or in its group",
+    "denied": "writing to the socket takes root, or CAP_DAC_OVERRIDE",
     "timeout": "the peer is there but does not answer: stopped, or busy",
     "broken": "the peer ended the connection or answered with an error",
     "malformed": "the peer speaks something else",

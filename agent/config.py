@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, SettingsError
 from pydantic_settings.sources import PydanticBaseSettingsSource
 
+from agent.addresses import check_rundir, parse_address, parse_remote
 from agent.collectors import NAMES
 
 ENV_PREFIX = "DATAPLANE_AGENT_"
@@ -52,9 +53,21 @@ class Ovs(Section):
     )
     db: str | None = Field(
         None,
-        pattern=r"^(unix:.+|tcp:.+:[0-9]+)$",
         description="OVSDB server, unix:PATH or tcp:HOST:PORT; default unix:<rundir>/db.sock.",
     )
+
+    @field_validator("rundir")
+    @classmethod
+    def _room_for_sockets(cls, rundir: Path) -> Path:
+        check_rundir(str(rundir))
+        return rundir
+
+    @field_validator("db")
+    @classmethod
+    def _remote(cls, db: str | None) -> str | None:
+        if db is not None:
+            parse_remote(db)
+        return db
 
     @property
     def remote(self) -> str:
@@ -147,6 +160,9 @@ class Timeouts(Section):
     """How long a peer may take for one answer before its connection is given up."""
 
     openflow_seconds: float = Field(5.0, gt=0, le=60, description="One OpenFlow answer.")
+    bridge_seconds: float = Field(
+        30.0, gt=0, le=300, description="All answers of one bridge for one reading together."
+    )
     unixctl_seconds: float = Field(5.0, gt=0, le=60, description="All unixctl commands together.")
 
 
@@ -223,25 +239,6 @@ class Settings(BaseSettings):
         # Sorted: the order in which a file switches collectors is no difference.
         content = json.dumps(self.model_dump(mode="json"), sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:12]
-
-
-def parse_address(address: str) -> tuple[str | None, int]:
-    """Split ``HOST:PORT``, ``[V6]:PORT`` or ``:PORT``.
-
-    Returns:
-        The host, ``None`` for all addresses, and the port.
-
-    Raises:
-        ValueError: If it is none of the three, or the port is not one.
-    """
-    host, colon, port = address.rpartition(":")
-    if not colon or not port.isdecimal() or int(port) > 0xFFFF:  # noqa: PLR2004 - 16 bits
-        raise ValueError(f"{address!r} is not HOST:PORT")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    elif ":" in host:
-        raise ValueError(f"{address!r}: an IPv6 address stands in brackets")
-    return host or None, int(port)
 
 
 def describe(section: str, key: str) -> str:

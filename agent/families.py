@@ -11,8 +11,10 @@ from functools import lru_cache
 from typing import Literal, NamedTuple
 
 Value = int | float | bool
-LABEL_TEXT_CACHE = 1 << 16
-"""Label texts remembered; at about 200 bytes each a bound of 13 MB that nodes do not reach."""
+LABEL_TEXT_CACHE = 1 << 14
+"""Label texts remembered, about 700 bytes each: 11 MiB when a node with 2,000 ports fills it."""
+MAX_CACHED_CHARACTERS = 1024
+"""Longer label values together are not remembered: nobody's names can make the cache large."""
 
 
 class Sample(NamedTuple):
@@ -65,6 +67,8 @@ class Family:
 
     def __call__(self, value: Value | None, *labels: str) -> Sample:
         """Make the sample with these label values, in the order of ``labels``."""
+        if sum(map(len, labels)) > MAX_CACHED_CHARACTERS:
+            return Sample(self, render_labels(self.labels, labels), value)
         return Sample(self, label_text(self.labels, labels), value)
 
     def text(self, *labels: str) -> str:

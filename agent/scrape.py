@@ -23,6 +23,8 @@ logger = log.get(__name__)
 BACK_BELOW = 0.8
 """Families that the limit refused come back below this share of it: no flapping at the edge."""
 SMALLEST_RESERVE_SECONDS = 0.05
+OWN = "agent"
+"""The collector of the agent's own families: runs last, is never limited."""
 
 
 class Reader:
@@ -52,29 +54,39 @@ class Reader:
         self._clock = clock
         self._started = float("-inf")
         self._task: asyncio.Task[None] | None = None
+        self._alive: set[asyncio.Task[None]] = set()
         self.on_bug: Callable[[asyncio.Task[None]], None] | None = None
         """Told when a reading ends; an exception in it is a bug."""
 
     def refresh(self) -> asyncio.Task[None]:
-        """Return the reading under way, the last one while it is fresh, or a new one."""
-        now = self._clock()
-        task = self._task
-        if task is None or (task.done() and now - self._started > self._share_seconds):
-            self._started = now
-            task = asyncio.get_running_loop().create_task(self._run(), name=f"read {self.name}")
-            if self.on_bug is not None:
-                task.add_done_callback(self.on_bug)
-            self._task = task
-        return task
+        """Return a reading that began at most ``share_seconds`` ago, or begins now.
 
-    async def _run(self) -> None:
+        One that is under way for longer holds numbers that are too old for this scrape: another
+        follows it, once, because a peer is asked one thing at a time.
+        """
+        if self._task is None or self._clock() - self._started > self._share_seconds:
+            before = None if self._task is None or self._task.done() else self._task
+            # Until it begins it is as fresh as can be: whoever comes meanwhile waits for it too.
+            self._started = self._clock() if before is None else float("inf")
+            self._task = asyncio.create_task(self._run(before), name=f"read {self.name}")
+            self._alive.add(self._task)
+            self._task.add_done_callback(self._alive.discard)
+            if self.on_bug is not None:
+                self._task.add_done_callback(self.on_bug)
+        return self._task
+
+    async def _run(self, before: asyncio.Task[None] | None) -> None:
+        if before is not None:
+            await asyncio.wait({before})
+            self._started = self._clock()
         await self._read()
 
     async def close(self) -> None:
-        """Stop a reading that is under way."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        """Stop the readings that are under way."""
+        tasks = list(self._alive)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +170,8 @@ class Scraper:
         for health in {id(tasks[task].health): tasks[task].health for task in late}.values():
             health.late()
         for task in done:
-            task.result()  # readers raise nothing but bugs
+            if not task.cancelled():
+                task.result()  # readers raise nothing but bugs
 
     def _collect(
         self,
@@ -168,7 +181,7 @@ class Scraper:
     ) -> list[Collected]:
         agent = AgentFacts(__version__, self._config_hash)
         node = self._store.view(since, agent)
-        others = [self._run(each, node) for each in collectors if each.name != "agent"]
+        others = [self._run(each, node) for each in collectors if each.name != OWN]
         agent = AgentFacts(
             version=__version__,
             config_hash=self._config_hash,
@@ -177,7 +190,7 @@ class Scraper:
             http_requests=dict(requests),
         )
         node = self._store.view(since, agent)
-        return others + [self._run(each, node) for each in collectors if each.name == "agent"]
+        return others + [self._run(each, node) for each in collectors if each.name == OWN]
 
     def _run(self, collector: Collector, node: Node) -> Collected:
         """Run one collector; the one place for failure, timing and the limit."""
@@ -234,6 +247,8 @@ class Scraper:
             sizes[sample.family.name] = sizes.get(sample.family.name, 0) + size
         total = sum(sizes.values())
         before = self._refused.get(collector.name, frozenset())
+        if collector.name == OWN:  # it tells what the others left out
+            return samples, total, 0
         if total <= self._series_limit * (BACK_BELOW if before else 1.0):
             self._refused.pop(collector.name, None)
             return samples, total, 0

@@ -64,23 +64,30 @@ class Reading(Generic[T]):
         self._clock = clock
         self._parts: dict[str, tuple[float, T]] = {}
 
-    def put(self, value: T, part: str = "") -> None:
-        """Take a reading that was completed now."""
-        self._parts[part] = (self._clock(), value)
+    def put(self, value: T, part: str = "", taken: float | None = None) -> None:
+        """Take a reading.
+
+        Args:
+            value: What the peer said.
+            part: Which of several peers.
+            taken: When the peer was first asked for it, by the store's clock; ``None`` for now.
+                A reading is as old as its oldest number.
+        """
+        self._parts[part] = (self._clock() if taken is None else taken, value)
 
     def withdraw(self, part: str = "") -> None:
         """Forget a part: its peer failed or is gone."""
         self._parts.pop(part, None)
 
-    def replace(self, value: T | None) -> None:
+    def replace(self, value: T | None, taken: float) -> None:
         """Take a reading without parts, or none: then what was known is withdrawn."""
         if value is None:
             self.withdraw()
         else:
-            self.put(value)
+            self.put(value, taken=taken)
 
     def parts(self, since: float) -> Known[Mapping[str, T]]:
-        """Return the parts taken at or after ``since``; not known when there is none."""
+        """Return the parts asked for at or after ``since``; not known when there is none."""
         fresh = {part: value for part, (taken, value) in self._parts.items() if taken >= since}
         return Known(self._name, fresh or None)
 

@@ -13,6 +13,8 @@ MAX_DELAY_SECONDS = 2.0
 """Well below the 5 s in which a node must be back after its peer accepts again; peers are local,
 so a try costs one connect() to a UNIX socket."""
 
+STEADY_SECONDS = 10.0
+
 
 class Backoff:
     """Delays that double from try to try, with jitter so that a thousand nodes do not agree."""
@@ -27,9 +29,10 @@ class Backoff:
         """Whether the next try may be made now."""
         return self._clock() >= self._next_try
 
-    def failed(self) -> float:
+    def failed(self, at_least_seconds: float = 0.0) -> float:
         """Note a failed try and return how many seconds to wait before the next."""
         delay = self._delay_seconds * random.uniform(0.5, 1.0)  # noqa: S311 - not cryptography
+        delay = max(delay, at_least_seconds)
         self._delay_seconds = min(2 * self._delay_seconds, MAX_DELAY_SECONDS)
         self._next_try = self._clock() + delay
         return delay
@@ -48,17 +51,20 @@ async def keep_running(
     """Run a subscription for ever.
 
     Args:
-        run: Connects, follows and raises SourceError when that ends; calls ``backoff.succeeded``
-            (or has it called) once it is connected.
+        run: Connects, follows and raises SourceError when that ends.
         down: Told each time.
-        backoff: How long to wait in between.
+        backoff: How long to wait in between; begins anew after a run that held for a while, so
+            that a peer which serves and hangs up is not tried at the shortest interval for ever.
 
     Raises:
         Exception: Whatever ``run`` raises besides SourceError: a bug, which ends the process.
     """
     while True:
+        began = time.monotonic()
         try:
             await run()
         except SourceError as error:
             down(error)
+        if time.monotonic() - began > STEADY_SECONDS:
+            backoff.succeeded()
         await asyncio.sleep(backoff.failed())

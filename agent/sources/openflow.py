@@ -5,11 +5,13 @@ on each bridge, flows table by table with a pause in between.
 """
 
 import asyncio
+import os
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 from agent.config import Settings
 from agent.errors import Reason, SourceError
@@ -17,7 +19,7 @@ from agent.health import SourceHealth
 from agent.model.flow import BridgeReading, FlowCount, FlowReading, PortStats
 from agent.sources import unix_socket
 from agent.sources.openflow_connection import Connection, open_connection
-from agent.store import Store
+from agent.store import Reading, Store
 from agent.supervise import Backoff
 from agent.wire.openflow import messages as of
 from agent.wire.openflow.decoder import FlowDecoder
@@ -25,6 +27,8 @@ from agent.wire.openflow.decoder import FlowDecoder
 BACK_BELOW = 0.8
 """``flows.mode=auto`` shows a bridge's flows again below this share of max_per_bridge."""
 MAX_BRIDGES = 1024
+VERSION_RETRY_SECONDS = 30.0
+"""Between tries of a bridge that allows no version of ours."""
 
 
 class BridgePeer:
@@ -64,16 +68,27 @@ class BridgePeer:
             )
         attempt = self._attempt
         await asyncio.wait({attempt}, timeout=self._timeout_seconds)
+        if attempt.cancelled():
+            raise SourceError(Reason.ABSENT, f"{self._path}: the bridge is gone")
         if not attempt.done():
             raise SourceError(Reason.TIMEOUT, f"{self._path}: no HELLO in time")
         if attempt is self._attempt:
             self._attempt = None
-            if attempt.exception() is None:
-                self._connection = attempt.result()
-                self._backoff.succeeded()
-            else:
-                self._backoff.failed()
+            self._take(attempt)
         return attempt.result()
+
+    def _take(self, attempt: asyncio.Task[Connection]) -> None:
+        error = attempt.exception()
+        if error is None:
+            self._connection = attempt.result()
+            self._backoff.succeeded()
+        elif isinstance(error, SourceError) and error.reason is Reason.REFUSED:
+            # Versions are a setting, and each try is a line in ovs-vswitchd's log. (A socket that
+            # nobody listens on is refused too, but by connect(): errno says so.)
+            version = not isinstance(error.__cause__, OSError)
+            self._backoff.failed(VERSION_RETRY_SECONDS if version else 0.0)
+        else:
+            self._backoff.failed()
 
     def drop(self) -> None:
         """Close the connection, if there is one; an attempt goes on."""
@@ -86,6 +101,9 @@ class BridgePeer:
         if self._attempt is not None:
             self._attempt.cancel()
             self._attempt = None
+
+
+Read = Callable[[str, BridgePeer, Connection], Awaitable[BridgeReading | FlowReading]]
 
 
 class OpenFlowSource:
@@ -105,107 +123,111 @@ class OpenFlowSource:
 
     async def read_bridges(self) -> None:
         """Read table and port statistics of every bridge into the store."""
-        await self._each(self._read_bridge, "", self._store.bridges.withdraw)
+        await self._each(self._read_bridge, "", self._store.bridges)
 
     async def read_flows(self) -> None:
         """Read the flows of every bridge into the store."""
-        await self._each(self._read_flows, " flows", self._store.flows.withdraw)
+        await self._each(self._read_flows, " flows", self._store.flows)
 
     def close(self) -> None:
         """Close all connections."""
         for peer in self._peers.values():
             peer.close()
 
-    async def _each(
-        self,
-        read: Callable[[str, BridgePeer, Connection], Awaitable[None]],
-        suffix: str,
-        withdraw: Callable[[str], None],
-    ) -> None:
+    async def _each(self, read: Read, suffix: str, readings: Reading[Any]) -> None:
         try:
-            names = self._discover()
+            peers = self._discover()
         except SourceError as error:
             self.health.failed(error)
             return
-        await asyncio.gather(*(self._one(name, read, suffix, withdraw) for name in names))
+        self.health.clear()
+        if not peers:
+            self.health.good()  # a switch without bridges has nothing to ask
+        await asyncio.gather(
+            *(self._one(name, peer, read, suffix, readings) for name, peer in peers.items())
+        )
 
     async def _one(
-        self,
-        name: str,
-        read: Callable[[str, BridgePeer, Connection], Awaitable[None]],
-        suffix: str,
-        withdraw: Callable[[str], None],
+        self, name: str, peer: BridgePeer, read: Read, suffix: str, readings: Reading[Any]
     ) -> None:
         """Read one bridge; what it said before is withdrawn when it fails."""
-        peer = self._peers[name]
-        began = time.perf_counter()
+        began, taken = time.perf_counter(), self._store.clock()
         try:
             with unix_socket.errors_of(name):
                 connection = await peer.connection()
                 if connection is None:
                     return
-                await read(name, peer, connection)
+                async with asyncio.timeout(self._settings.timeouts.bridge_seconds):
+                    reading = await read(name, peer, connection)
         except SourceError as error:
             peer.drop()
-            withdraw(name)
-            self.health.failed(error, name + suffix)
+            if self._peers.get(name) is peer:
+                readings.withdraw(name)
+                self.health.failed(error, name + suffix)
         else:
-            self.health.good(name + suffix, time.perf_counter() - began)
+            if self._peers.get(name) is peer:  # else it was deleted while it was read
+                readings.put(reading, name, taken)
+                self.health.good(name + suffix, time.perf_counter() - began)
 
-    def _discover(self) -> list[str]:
-        """Return the bridges' names: the database's, else those that have a socket.
+    def _discover(self) -> dict[str, BridgePeer]:
+        """Return the bridges, A to Z: the database's, else those that have a socket.
 
         Raises:
-            SourceError: absent when neither knows a bridge.
+            SourceError: absent when neither knows a bridge, denied.
         """
-        rundir = self._settings.ovs.rundir
-        switch = self._store.switch.known().value
-        if switch is not None:
-            names = {bridge.name for bridge in switch.bridges}
-        else:
-            names = {path.stem for path in rundir.glob("*.mgmt")}
-            if not names:
-                raise SourceError(Reason.ABSENT, f"{rundir}: no bridge's .mgmt socket")
-        names = set(sorted(name for name in names if "/" not in name)[:MAX_BRIDGES])
-        for gone in self._peers.keys() - names:
+        names = self._names()
+        for gone in self._peers.keys() - set(names):
             self._peers.pop(gone).close()
             self._store.bridges.withdraw(gone)
             self._store.flows.withdraw(gone)
-        for new in names - self._peers.keys():
+        rundir = self._settings.ovs.rundir
+        for new in set(names) - self._peers.keys():
             self._peers[new] = BridgePeer(rundir / f"{new}.mgmt", self._settings)
         self.health.keep_parts({*names, *(f"{name} flows" for name in names)})
-        self.health.clear()
-        return sorted(names)
+        return {name: self._peers[name] for name in names}
 
-    async def _read_bridge(self, name: str, _peer: BridgePeer, connection: Connection) -> None:
+    def _names(self) -> list[str]:
+        rundir = self._settings.ovs.rundir
+        switch = self._store.switch.known().value
+        if switch is not None:
+            found = {bridge.name for bridge in switch.bridges}
+        else:
+            with unix_socket.errors_of(str(rundir)), os.scandir(rundir) as entries:
+                files = [entry.name for entry in entries]
+            found = {file.removesuffix(".mgmt") for file in files if file.endswith(".mgmt")}
+            if not found:
+                raise SourceError(Reason.ABSENT, f"{rundir}: no bridge's .mgmt socket")
+        names = sorted(name for name in found if "/" not in name and "\0" not in name)
+        left_out = len(names) - MAX_BRIDGES
+        self.health.note((f"{left_out} bridges are left out",) if left_out > 0 else ())
+        return names[:MAX_BRIDGES]
+
+    async def _read_bridge(
+        self, name: str, _peer: BridgePeer, connection: Connection
+    ) -> BridgeReading:
         echo_seconds = await connection.echo()
         tables = of.parse_table_stats(await connection.multipart(of.Multipart.TABLE))
-        names = of.parse_port_desc(
-            connection.version, await connection.multipart(of.Multipart.PORT_DESC)
-        )
+        descriptions = await connection.multipart(of.Multipart.PORT_DESC)
         ports = of.parse_port_stats(
             connection.version,
             await connection.multipart(of.Multipart.PORT_STATS, of.port_stats_request_body()),
         )
-        reading = BridgeReading(
+        return BridgeReading(
             bridge=name,
             echo_seconds=echo_seconds,
             tables=tuple(table for table in tables if table.flows or table.lookups),
             ports={number: self._without_custom(stats) for number, stats in ports.items()},
-            port_names=names,
+            port_names=of.parse_port_desc(connection.version, descriptions),
         )
-        self._store.bridges.put(reading, name)
 
-    async def _read_flows(self, name: str, peer: BridgePeer, connection: Connection) -> None:
+    async def _read_flows(self, name: str, peer: BridgePeer, connection: Connection) -> FlowReading:
         tables = of.parse_table_stats(await connection.multipart(of.Multipart.TABLE))
         total = sum(table.flows for table in tables)
         if not self._shown(peer, total):
-            self._store.flows.put(FlowReading(name, (), left_out=total), name)
-            return
-        names = of.parse_port_desc(
-            connection.version, await connection.multipart(of.Multipart.PORT_DESC)
-        )
+            return FlowReading(name, (), left_out=total)
+        descriptions = await connection.multipart(of.Multipart.PORT_DESC)
         wanted = [table.table_id for table in tables if table.flows]
+        names = of.parse_port_desc(connection.version, descriptions)
         peer.decoder.prepare(names, set(wanted))
         flows: list[FlowCount] = []
         for table_id in wanted:
@@ -214,7 +236,7 @@ class OpenFlowSource:
                 flows += batch
                 await asyncio.sleep(0)
             await asyncio.sleep(self._settings.flows.table_pause_seconds)
-        self._store.flows.put(FlowReading(name, tuple(flows)), name)
+        return FlowReading(name, tuple(flows))
 
     def _shown(self, peer: BridgePeer, flows: int) -> bool:
         """Decide by rule and size alone, with a hysteresis so that series do not flap."""

@@ -17,6 +17,9 @@ MAX_XID = 0xFFFFFFFF
 NEWEST_VERSION = 6
 """OpenFlow 1.5; a first byte above that is another protocol, and the length is not one."""
 
+MAX_UNSENT_BYTES = 1 << 18
+"""Requests are small and one at a time; what piles up is ECHO replies that nobody reads."""
+
 
 class Connection:
     """An open connection; make one with ``open_connection``.
@@ -119,6 +122,9 @@ class Connection:
         """The one place that writes to the switch: reading requests pass, nothing else."""
         if not of.is_allowed(message):
             raise ValueError(f"not a reading request: {message[:16].hex()}")
+        if self._writer.transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
+            self._writer.transport.abort()
+            raise SourceError(Reason.BROKEN, f"{self._peer}: asks and does not read the answers")
         self._writer.write(message)
 
     async def _message(self) -> bytes:

@@ -20,18 +20,17 @@ from typing import Any, Never
 import ovs.db.error
 import ovs.db.idl
 
+from agent.addresses import Address, parse_remote
 from agent.errors import ParseError, Reason, SourceError
 from agent.model.switch import Switch
 from agent.sources.ovsdb_rows import SwitchBuilder, wanted_schema
-from agent.sources.ovsdb_session import Address, Session, StoppedError, cut
+from agent.sources.ovsdb_session import Session, StoppedError, cut
 
 DATABASE = "Open_vSwitch"
 SCHEMA_SECONDS = 5.0
 CONTENTS_SECONDS = 30.0
 """From the schema to the whole contents; 2,000 interfaces take half a second."""
 STOP_SECONDS = 1.0
-MAX_SOCKET_PATH_BYTES = 107  # sockaddr_un in <sys/un.h>, unix(7)
-MAX_PORT = 65535
 
 _CHANGES = {"create": "added", "update": "changed", "delete": "removed"}
 
@@ -75,7 +74,10 @@ class OvsdbSource:
         handover = _Handover(self._publish, self._on_event)
         # The thread ends when this end of the pipe is closed, and closes the other end itself: a
         # stuck thread that wakes up late then finds its own descriptor and nobody else's.
-        told, tell = os.pipe()
+        try:
+            told, tell = os.pipe()
+        except OSError as error:  # no more descriptors
+            raise SourceError(Reason.BROKEN, f"{self._remote}: {error.strerror}") from error
         worker = threading.Thread(
             target=_work,
             args=(self._address, self._remote, told, handover),
@@ -84,10 +86,10 @@ class OvsdbSource:
         )
         try:
             worker.start()
-        except RuntimeError:  # no more threads
+        except RuntimeError as error:  # no more threads
             os.close(told)
             os.close(tell)
-            raise
+            raise SourceError(Reason.BROKEN, f"{self._remote}: {error}") from error
         try:
             raise await handover.failure
         finally:
@@ -96,27 +98,6 @@ class OvsdbSource:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(handover.finished.wait(), STOP_SECONDS)
             self._stuck = None if handover.finished.is_set() else worker
-
-
-def parse_remote(remote: str) -> Address:
-    """Return the path of ``unix:PATH`` or host and port of ``tcp:HOST:PORT``.
-
-    An IPv6 address stands in brackets: ``tcp:[::1]:6640``.
-
-    Raises:
-        ValueError: If it is neither.
-    """
-    method, _, rest = remote.partition(":")
-    if method == "unix" and rest:
-        if "\0" in rest or len(os.fsencode(rest)) > MAX_SOCKET_PATH_BYTES:
-            raise ValueError(f"{remote}: the path of a UNIX socket has at most 107 bytes")
-        return rest
-    host, _, port = rest.rpartition(":")
-    host = host.removeprefix("[").removesuffix("]")
-    if method == "tcp" and host and port.isdecimal() and 0 < int(port) <= MAX_PORT:
-        host.encode("idna")  # a name that cannot be looked up is a ValueError too
-        return host, int(port)
-    raise ValueError(f"{remote}: neither unix:PATH nor tcp:HOST:PORT")
 
 
 class _Handover:

@@ -17,6 +17,7 @@ from typing import Any
 
 import ovs.jsonrpc
 
+from agent.addresses import Address
 from agent.errors import ParseError, Reason, SourceError
 from agent.sources.ovsdb_framing import Framing
 
@@ -48,7 +49,6 @@ _REASONS = {
     errno.ETIMEDOUT: Reason.TIMEOUT,
 }
 
-Address = str | tuple[str, int]
 """Path of a UNIX socket, or host and port."""
 
 

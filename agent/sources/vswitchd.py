@@ -39,16 +39,16 @@ class VswitchdSource:
         bonds = switch is not None and any(
             len(port.interfaces) > 1 for bridge in switch.bridges for port in bridge.ports
         )
-        began = time.perf_counter()
+        began, taken = time.perf_counter(), self._store.clock()
         try:
             reading = await self._reader.read(bridges, bonds=bonds)
         except SourceError as error:
             self._backoff.failed()
-            self._put(None)
+            self._put(None, taken)
             self.health.failed(error)
         else:
             self._backoff.succeeded()
-            self._put(reading)
+            self._put(reading, taken)
             self.health.note(reading.problems)
             self.health.good(seconds=time.perf_counter() - began)
 
@@ -56,13 +56,13 @@ class VswitchdSource:
         """Close the connection."""
         self._control.close()
 
-    def _put(self, said: UnixctlReading | None) -> None:
+    def _put(self, said: UnixctlReading | None, taken: float) -> None:
         """Hand over each part; a part whose command failed is not known."""
         store = self._store
-        store.vswitchd.replace(said.vswitchd if said else None)
-        store.datapaths.replace(said.datapaths if said else None)
-        store.upcalls.replace(said.upcalls if said else None)
-        store.pmds.replace(said.pmds if said else None)
-        store.fdbs.replace(said.fdbs if said else None)
-        store.bonds.replace(said.bonds if said else None)
-        store.conntracks.replace(said.conntracks if said else None)
+        store.vswitchd.replace(said.vswitchd if said else None, taken)
+        store.datapaths.replace(said.datapaths if said else None, taken)
+        store.upcalls.replace(said.upcalls if said else None, taken)
+        store.pmds.replace(said.pmds if said else None, taken)
+        store.fdbs.replace(said.fdbs if said else None, taken)
+        store.bonds.replace(said.bonds if said else None, taken)
+        store.conntracks.replace(said.conntracks if said else None, taken)

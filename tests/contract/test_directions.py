@@ -19,8 +19,10 @@ MAY_IMPORT = {
     "store": {"errors", "model"},
     "collectors": {"collectors", "families", "model"},
     "pipelines": {"model", "pipelines"},
-    "config": {"collectors"},
+    "addresses": set(),
+    "config": {"addresses", "collectors"},
     "sources": {
+        "addresses",
         "config",
         "errors",
         "health",
@@ -39,8 +41,8 @@ MAY_IMPORT = {
 
 IO_MODULES = {"aiohttp", "socket", "ssl", "select", "selectors", "urllib", "http", "os"}
 MAY_DO_IO = {"sources", "exposition"}
-OS_IS_ENVIRONMENT_ONLY = {"config"}
-"""config.py reads its file and the environment, before anything else runs."""
+OS_IS_ENVIRONMENT_ONLY = {"addresses", "config"}
+"""config.py reads its file and the environment, before anything else runs; a path is bytes."""
 FORBIDDEN = {"subprocess", "multiprocessing", "pty"}
 
 FILES = sorted(AGENT.rglob("*.py"))

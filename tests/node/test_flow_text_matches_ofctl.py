@@ -6,6 +6,7 @@ import pytest
 
 from agent.wire.openflow import messages as of
 from agent.wire.openflow.match import format_match
+from agent.wire.openflow.text import unambiguous
 from lab.node import Node
 from tests.wire.openflow.flow_generator import Generator
 from tests.wire.openflow.recorded import printed
@@ -80,7 +81,8 @@ def test_flow_text_matches_ofctl(node: Node) -> None:
     for name, version in VERSIONS.items():
         client = Client(str(node.rundir / "br0.mgmt"), version)
         try:
-            names = of.parse_port_desc(version, client.ask(of.Multipart.PORT_DESC))
+            ports = of.parse_port_desc(version, client.ask(of.Multipart.PORT_DESC))
+            names = unambiguous(ports)
             bodies = client.ask(of.Multipart.FLOW, of.flow_request_body())
         finally:
             client.close()

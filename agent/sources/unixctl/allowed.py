@@ -7,7 +7,7 @@ _MAX_ARGUMENTS = {
     "dpctl/ct-get-maxconns": 1,
     "dpctl/ct-get-nconns": 1,
     "dpctl/offload-stats-show": 1,
-    "dpctl/show": 0,  # with names or -s it opens devices, in the main thread
+    "dpctl/show": 0,  # -s asks every device for its statistics, in the main thread
     "dpif-netdev/pmd-perf-show": 2,
     "dpif-netdev/pmd-stats-show": 1,
     "fdb/stats-show": 1,

@@ -6,6 +6,7 @@ from agent.model.flow import Flow, FlowCount
 from agent.wire.openflow.actions import action_kind
 from agent.wire.openflow.flows import FlowEntry, iter_flow_stats
 from agent.wire.openflow.match import format_match, match_in_port
+from agent.wire.openflow.text import unambiguous
 
 BATCH_FLOWS = 1000
 """Flows decoded in one go: some milliseconds when all are new, under one when all are known."""
@@ -26,9 +27,10 @@ class FlowDecoder:
 
     def prepare(self, ports: Mapping[int, str], tables: set[int]) -> None:
         """Say what the next reading is decoded with and which tables it has."""
-        if ports != self._ports:
+        names = unambiguous(ports)
+        if names != self._ports:
             self._tables.clear()
-            self._ports = ports
+            self._ports = names
         for table in self._tables.keys() - tables:
             del self._tables[table]
 

@@ -84,7 +84,7 @@ def format_match(match: bytes, port_names: Mapping[int, str]) -> str:
 
     Args:
         match: OXM fields without header and padding (``FlowEntry.match``).
-        port_names: Names by port number, as ``parse_port_desc`` returns them.
+        port_names: Names by port number, as ``text.unambiguous`` returns them.
 
     Returns:
         ``""`` for a match of everything.

@@ -5,6 +5,7 @@ exact match, and returns what stands behind ``name=``.
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from socket import AF_INET6, inet_ntop  # functions of bytes; nothing is opened
@@ -162,15 +163,26 @@ def _half(value: int, mask: int) -> str:
     return text if mask == 0xFFFF else f"{text}/{mask:#x}"  # noqa: PLR2004 - all ones
 
 
+def unambiguous(names: Mapping[int, str]) -> dict[int, str]:
+    """Leave out the names that two ports have (OpenFlow cuts them at 15 bytes).
+
+    They say nothing; ``--names`` prints the number then.
+    """
+    uses = Counter(names.values())
+    return {number: name for number, name in names.items() if uses[name] == 1}
+
+
 def port(number: int, names: Mapping[int, str]) -> str:
     """Write a port as ``--names`` does: reserved ones by their fixed name, else quoted.
 
-    A name that two ports have (OpenFlow cuts them at 15 bytes) says nothing: then the number.
+    Args:
+        number: OpenFlow port number.
+        names: As ``unambiguous`` returns them.
     """
     if number in RESERVED_PORTS:
         return RESERVED_PORTS[number]
     name = names.get(number)
-    if name is None or sum(other == name for other in names.values()) > 1:
+    if name is None:
         return str(number - PORT_OFFSET if number >= FIRST_RESERVED_PORT else number)
     if _PLAIN_NAME.fullmatch(name):
         return name

@@ -18,7 +18,15 @@ from agent.sources.openflow import OpenFlowSource
 from agent.store import Store
 from agent.wire.openflow.header import Type, message
 from agent.wire.openflow.multipart import Multipart
-from tests.sources.openflow.fake_switch import Talk, flow, healthy, listening, multipart_reply, when
+from tests.sources.openflow.fake_switch import (
+    Talk,
+    answer,
+    flow,
+    healthy,
+    listening,
+    multipart_reply,
+    when,
+)
 
 TIMEOUT_SECONDS = 0.3
 
@@ -254,6 +262,69 @@ async def test_echo_requests_of_the_switch_are_answered(rundir: Path) -> None:
         await rig.read()
         rig.source.close()
     assert await answered == b"are you there"
+
+
+async def test_a_peer_that_asks_and_does_not_read_is_given_up(rundir: Path) -> None:
+    async def flood(talk: Talk, _xid: int) -> None:
+        echo = message(4, Type.ECHO_REQUEST, 7, bytes(60_000))
+        while True:
+            await talk.say(echo)
+
+    rig = Rig(rundir, "br0")
+    async with listening(rundir / "br0.mgmt", when(Multipart.FLOW, flood)):
+        await rig.read()
+        rig.source.close()
+    assert rig.reason("br0 flows") == Reason.BROKEN
+
+
+async def test_a_bridge_that_goes_while_it_is_waited_for_costs_nobody_a_thing(
+    rundir: Path,
+) -> None:
+    rig = Rig(rundir, "br0")
+    async with listening(rundir / "br0.mgmt", says_nothing):
+        waiting = asyncio.create_task(rig.source.read_bridges())
+        await asyncio.sleep(0)
+        rig.store.switch.put(Switch())
+        await rig.source.read_flows()
+        await waiting
+        rig.source.close()
+    assert rig.bridges() == set()
+    assert rig.health.up
+
+
+async def test_a_switch_without_bridges_has_nothing_to_ask(rundir: Path) -> None:
+    rig = Rig(rundir)
+    rig.store.switch.put(Switch())
+    await rig.read()
+    assert rig.health.up
+
+
+async def test_a_reading_is_as_old_as_its_first_question(rundir: Path) -> None:
+    """However late the rest comes: the numbers in it may be that old."""
+    rig = Rig(rundir, "br0")
+
+    async def late(talk: Talk, xid: int) -> None:
+        await asyncio.sleep(0.1)
+        await talk.say(answer(Type.MULTIPART_REQUEST, xid, bytes([0, Multipart.PORT_STATS])))
+
+    async with listening(rundir / "br0.mgmt", when(Multipart.PORT_STATS, late)):
+        await rig.source.read_bridges()
+        rig.source.close()
+    taken = rig.store.bridges._parts["br0"][0]
+    assert rig.store.clock() - taken >= 0.1
+    assert rig.store.bridges.parts(taken + 0.001).value is None
+
+
+async def test_a_version_that_is_not_allowed_is_tried_rarely(rundir: Path) -> None:
+    """Each try is a line in the log of ovs-vswitchd."""
+    rig = Rig(rundir, "br0")
+    async with listening(rundir / "br0.mgmt", allows_only_10) as talks:
+        for _ in range(5):
+            await rig.read()
+            await asyncio.sleep(0.3)
+        rig.source.close()
+    assert len(talks) == 1
+    assert rig.reason("br0") == Reason.REFUSED
 
 
 async def test_one_connection_serves_many_readings(rundir: Path) -> None:

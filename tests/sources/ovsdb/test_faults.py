@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from agent.addresses import parse_remote
 from agent.errors import Reason, SourceError
 from agent.sources import ovsdb, ovsdb_framing, ovsdb_session
 from agent.sources.ovsdb_session import Session, peer_errors
@@ -427,9 +428,9 @@ def test_refuses_other_remotes_when_it_is_made(remote: str) -> None:
 
 
 def test_reads_the_address_out_of_a_remote() -> None:
-    assert ovsdb.parse_remote("unix:/run/openvswitch/db.sock") == "/run/openvswitch/db.sock"
-    assert ovsdb.parse_remote("tcp:127.0.0.1:6640") == ("127.0.0.1", 6640)
-    assert ovsdb.parse_remote("tcp:[::1]:6640") == ("::1", 6640)
+    assert parse_remote("unix:/run/openvswitch/db.sock") == "/run/openvswitch/db.sock"
+    assert parse_remote("tcp:127.0.0.1:6640") == ("127.0.0.1", 6640)
+    assert parse_remote("tcp:[::1]:6640") == ("::1", 6640)
 
 
 async def test_good_contents_follow_a_bad_attempt(tmp_path: Path) -> None:

@@ -1,0 +1,60 @@
+"""Addresses as people write them: where to listen, where OVSDB is, where sockets are."""
+
+import os
+
+Address = str | tuple[str, int]
+"""Path of a UNIX socket, or host and port."""
+MAX_SOCKET_PATH_BYTES = 107  # sockaddr_un in <sys/un.h>, unix(7)
+LONGEST_SOCKET_NAME_BYTES = len("/ovs-vswitchd.4194304.ctl")  # pid_max is 2**22, proc(5)
+MAX_PORT = 65535
+
+
+def parse_address(address: str) -> tuple[str | None, int]:
+    """Split ``HOST:PORT``, ``[V6]:PORT`` or ``:PORT``.
+
+    Returns:
+        The host, ``None`` for all addresses, and the port.
+
+    Raises:
+        ValueError: If it is none of the three, or the port is not one.
+    """
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdecimal() or int(port) > MAX_PORT:
+        raise ValueError(f"{address!r} is not HOST:PORT")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError(f"{address!r}: an IPv6 address stands in brackets")
+    return host or None, int(port)
+
+
+def parse_remote(remote: str) -> Address:
+    """Return the path of ``unix:PATH`` or host and port of ``tcp:HOST:PORT``.
+
+    An IPv6 address stands in brackets: ``tcp:[::1]:6640``.
+
+    Raises:
+        ValueError: If it is neither.
+    """
+    method, _, rest = remote.partition(":")
+    if method == "unix" and rest:
+        if "\0" in rest or len(os.fsencode(rest)) > MAX_SOCKET_PATH_BYTES:
+            raise ValueError(f"{remote}: the path of a UNIX socket has at most 107 bytes")
+        return rest
+    host, _, port = rest.rpartition(":")
+    host = host.removeprefix("[").removesuffix("]")
+    if method == "tcp" and host and port.isdecimal() and 0 < int(port) <= MAX_PORT:
+        host.encode("idna")  # a name that cannot be looked up is a ValueError too
+        return host, int(port)
+    raise ValueError(f"{remote}: neither unix:PATH nor tcp:HOST:PORT")
+
+
+def check_rundir(rundir: str) -> None:
+    """Make sure that the sockets of Open vSwitch fit behind this path.
+
+    Raises:
+        ValueError: If they do not, or it is no path.
+    """
+    room = MAX_SOCKET_PATH_BYTES - LONGEST_SOCKET_NAME_BYTES
+    if "\0" in rundir or len(os.fsencode(rundir)) > room:
+        raise ValueError(f"not a path of at most {room} bytes, which sockets in it need")
