@@ -3,13 +3,15 @@
 import asyncio
 import contextlib
 import gc
+import resource
 import signal
 from collections.abc import AsyncIterator
 from typing import Any
 
 from agent import __version__, log
+from agent.addresses import parse_address
 from agent.collectors import COLLECTORS
-from agent.config import Settings, parse_address
+from agent.config import Settings
 from agent.errors import Reason, SourceError
 from agent.exposition import systemd
 from agent.exposition.http import Exporter, serve
@@ -25,6 +27,8 @@ from agent.supervise import Backoff, keep_running
 
 logger = log.get(__name__)
 
+DESCRIPTORS = 65536
+LOOP_ERROR_SECONDS = 10.0
 READY_PATIENCE_SECONDS = 1.0
 """A READY that is lost would let systemd end the start; everything else can be said again."""
 
@@ -48,7 +52,6 @@ class Agent:
         """Set once the database has answered, or could not be asked."""
         self._bug: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._ovsdb = SourceHealth("ovsdb", subscription=True)
-        self._ovsdb_backoff = Backoff()
         self._openflow = OpenFlowSource(
             settings, self.store, SourceHealth("openflow", bool(reads & {"openflow", "flows"}))
         )
@@ -80,7 +83,7 @@ class Agent:
         """Follow the subscriptions; at the end close everything."""
         source = OvsdbSource(self.settings.ovs.remote, self._publish, self._ovsdb.event)
         task = asyncio.create_task(
-            keep_running(source.run, self._ovsdb_down, self._ovsdb_backoff), name="ovsdb"
+            keep_running(source.run, self._ovsdb_down, Backoff()), name="ovsdb"
         )
         task.add_done_callback(self._on_bug)
         try:
@@ -122,7 +125,6 @@ class Agent:
     def _publish(self, switch: Switch) -> None:
         self.store.switch.put(switch)
         self._ovsdb.good()
-        self._ovsdb_backoff.succeeded()
         self.switch_asked.set()
 
     def _ovsdb_down(self, error: SourceError) -> None:
@@ -152,6 +154,8 @@ async def run(settings: Settings) -> None:
     """
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(LoopErrors())
+    raise_descriptor_limit()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     agent = Agent(settings)
@@ -172,6 +176,40 @@ async def run(settings: Settings) -> None:
             systemd.notify("STOPPING=1")
             await server.cleanup()
     logger.info("stopped")
+
+
+class LoopErrors:
+    """What asyncio cannot give to anybody: a line, and not more than one in ten seconds.
+
+    Without descriptors asyncio reports every connection that it could not accept, hundreds a
+    second for as long as it lasts.
+    """
+
+    def __init__(self) -> None:
+        self._next = float("-inf")
+        self._silenced = 0
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """Log it, or count it for the next line."""
+        if loop.time() < self._next:
+            self._silenced += 1
+            return
+        self._next = loop.time() + LOOP_ERROR_SECONDS
+        logger.error(
+            "event loop error",
+            detail=context.get("message"),
+            exc_info=context.get("exception"),
+            silenced=self._silenced,
+        )
+        self._silenced = 0
+
+
+def raise_descriptor_limit() -> None:
+    """Take as many descriptors as the node gives: one a bridge, one a client (getrlimit(2))."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 async def _until(stop: asyncio.Event, agent: Agent) -> None:
