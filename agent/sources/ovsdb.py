@@ -95,8 +95,11 @@ class OvsdbSource:
         finally:
             handover.close()
             os.close(tell)
+            # Not wait_for(): in Python 3.11 it loses a cancellation that comes as its future ends,
+            # and a process that is told to stop would go on trying to connect.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(handover.finished.wait(), STOP_SECONDS)
+                async with asyncio.timeout(STOP_SECONDS):
+                    await handover.finished.wait()
             self._stuck = None if handover.finished.is_set() else worker
 
 

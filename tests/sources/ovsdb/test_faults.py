@@ -15,6 +15,7 @@ from agent.addresses import parse_remote
 from agent.errors import Reason, SourceError
 from agent.sources import ovsdb, ovsdb_framing, ovsdb_session
 from agent.sources.ovsdb_session import Session, peer_errors
+from agent.supervise import Backoff, keep_running
 from tests.sources.ovsdb.peers import (
     CONTENTS,
     SCHEMA,
@@ -443,3 +444,18 @@ async def test_good_contents_follow_a_bad_attempt(tmp_path: Path) -> None:
         async with observer.running():
             switch = await observer.until(lambda _: True)
     assert switch.bridges[0].ports[0].interfaces[0].ofport == 5
+
+
+async def test_a_process_that_stops_while_the_server_is_absent_stops() -> None:
+    """Whenever the cancellation comes: it must not be lost in the clearing up of an attempt."""
+
+    def ignore(_said: object) -> None:
+        """Nobody looks."""
+
+    for number in range(200):
+        source = ovsdb.OvsdbSource("unix:/nonexistent/db.sock", ignore, ignore)
+        task = asyncio.create_task(keep_running(source.run, ignore, Backoff()))
+        await asyncio.sleep(number * 1e-5)
+        task.cancel()
+        done, _ = await asyncio.wait({task}, timeout=10)
+        assert done, f"still trying after cancellation {number}"
