@@ -90,14 +90,16 @@ class BridgePeer:
         else:
             self._backoff.failed()
 
-    def drop(self) -> None:
-        """Close the connection, if there is one; an attempt goes on."""
-        if self._connection is not None:
-            self._connection.close()
+    def drop(self, connection: Connection) -> None:
+        """Close a connection that failed; another that was made meanwhile stays."""
+        connection.close()
+        if self._connection is connection:
+            self._connection = None
 
     def close(self) -> None:
         """Close the connection and give up an attempt."""
-        self.drop()
+        if self._connection is not None:
+            self.drop(self._connection)
         if self._attempt is not None:
             self._attempt.cancel()
             self._attempt = None
@@ -152,6 +154,7 @@ class OpenFlowSource:
     ) -> None:
         """Read one bridge; what it said before is withdrawn when it fails."""
         began, taken = time.perf_counter(), self._store.clock()
+        connection: Connection | None = None
         try:
             with unix_socket.errors_of(name):
                 connection = await peer.connection()
@@ -160,7 +163,8 @@ class OpenFlowSource:
                 async with asyncio.timeout(self._settings.timeouts.bridge_seconds):
                     reading = await read(name, peer, connection)
         except SourceError as error:
-            peer.drop()
+            if connection is not None:
+                peer.drop(connection)
             if self._peers.get(name) is peer:
                 readings.withdraw(name)
                 self.health.failed(error, name + suffix)
