@@ -11,6 +11,7 @@ from agent import __version__, catalogue, config, log
 from agent.check import check
 from agent.collectors import NAMES
 from agent.daemon import run
+from agent.exposition.connections import ListenError
 from agent.exposition.web_config import WebConfigError
 from agent.once import once
 
@@ -54,7 +55,7 @@ def _execute(command: str, settings: config.Settings) -> int:
         return asyncio.run(check(settings))
     try:
         asyncio.run(run(settings))
-    except OSError as error:
+    except ListenError as error:
         log.get(__name__).error("cannot start", detail=str(error))
         return DEGRADED
     return GOOD

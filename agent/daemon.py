@@ -15,6 +15,7 @@ from agent.config import Settings
 from agent.errors import Reason, SourceError
 from agent.exposition import systemd
 from agent.exposition.http import Exporter, serve
+from agent.exposition.pages import JOIN_SECONDS
 from agent.exposition.web_config import WebConfigFile
 from agent.health import SourceHealth
 from agent.model.switch import Switch
@@ -59,7 +60,10 @@ class Agent:
             settings, self.store, SourceHealth("unixctl", "unixctl" in reads)
         )
         self.sources = (self._openflow.health, self._ovsdb, self._unixctl.health)
-        share = settings.scrape.share_seconds
+        # A page may be joined for a moment after its beginning: readings are shared for so much
+        # less, and no number is older than share_seconds for anybody.
+        self.join_seconds = min(JOIN_SECONDS, settings.scrape.share_seconds / 2)
+        share = settings.scrape.share_seconds - self.join_seconds
         readers = (
             Reader("openflow", self._openflow.health, self._openflow.read_bridges, share),
             Reader("flows", self._openflow.health, self._openflow.read_flows, share),
@@ -148,7 +152,7 @@ async def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT.
 
     Raises:
-        OSError: If an address cannot be listened on.
+        ListenError: If an address cannot be listened on.
         WebConfigError: If --web.config.file cannot be used.
         Exception: A bug; systemd starts a clean process.
     """
@@ -159,7 +163,13 @@ async def run(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     agent = Agent(settings)
-    exporter = Exporter(agent.scraper, agent.status, settings.web, settings.scrape.deadline_seconds)
+    exporter = Exporter(
+        agent.scraper,
+        agent.status,
+        settings.web,
+        settings.scrape.deadline_seconds,
+        join_seconds=agent.join_seconds,
+    )
     access = WebConfigFile(settings.web.config_file) if settings.web.config_file else None
     app = exporter.application(access)
     tls = access.ssl_context() if access else None

@@ -17,8 +17,9 @@ from aiohttp import web
 
 from agent import __version__, log
 from agent.config import Web
-from agent.exposition import process, text
+from agent.exposition import connections, process, text
 from agent.exposition.auth import protect
+from agent.exposition.pages import JOIN_SECONDS, Courier, Press
 from agent.exposition.web_config import WebConfigFile
 from agent.families import Rows, Sample
 from agent.scrape import Collected, Scraper
@@ -32,7 +33,10 @@ SHORTEST_DEADLINE_SECONDS = 0.1
 GZIP_LEVEL = 1
 """Pages of text shrink tenfold at level 1; level 6 takes three times as long for a seventh more."""
 GZIP_IN_THREAD_BYTES = 1 << 18
-SHUTDOWN_SECONDS = 1.0
+WRITE_SECONDS = 10.0
+"""What a client gets beyond its deadline to take the page."""
+SHUTDOWN_SECONDS = 0.5
+"""aiohttp spends it twice."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 Status = Callable[[], dict[str, Any]]
@@ -46,6 +50,8 @@ class Exporter:
         status: What /status shows.
         settings: Path of the metrics and requests at once.
         deadline_seconds: Longest time for a scrape.
+        write_seconds: How long after its deadline a client may still take its page.
+        join_seconds: How long after its beginning an identical scrape's page is joined.
     """
 
     def __init__(
@@ -54,12 +60,17 @@ class Exporter:
         status: Status,
         settings: Web,
         deadline_seconds: float,
+        write_seconds: float = WRITE_SECONDS,
+        join_seconds: float = JOIN_SECONDS,
     ) -> None:
         self._scraper = scraper
         self._status = status
         self._telemetry_path = settings.telemetry_path
         self._max_requests = settings.max_requests
         self._deadline_seconds = deadline_seconds
+        self._write_seconds = write_seconds
+        self._press = Press(join_seconds)
+        self._courier = Courier()
         self._running = 0
         self._requests: Counter[tuple[str, str]] = Counter()
         self._handlers: dict[str, Handler] = {
@@ -80,7 +91,11 @@ class Exporter:
         app.middlewares.insert(0, self._count)  # it also counts those who are not let in
         for path, handler in self._handlers.items():
             app.router.add_get(path, handler)
+        app.on_cleanup.append(self._close)
         return app
+
+    async def _close(self, _app: web.Application) -> None:
+        await self._press.close()
 
     @web.middleware
     async def _count(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -97,8 +112,8 @@ class Exporter:
             self._requests[name, str(code)] += 1
         return response
 
-    async def metrics(self, request: web.Request) -> web.Response:
-        """Answer a scrape.
+    async def metrics(self, request: web.Request) -> web.StreamResponse:
+        """Answer a scrape; its place is free again when the client has the page.
 
         Raises:
             web.HTTPBadRequest: For a collector that is not there, or collect[] with exclude[].
@@ -109,15 +124,34 @@ class Exporter:
             raise web.HTTPServiceUnavailable(text=f"{self._running} requests are being served\n")
         self._running += 1
         try:
-            collected = await self._scraper.scrape(
-                deadline(request.headers.get(TIMEOUT_HEADER), self._deadline_seconds),
-                names,
-                self._requests,
-            )
-            form = text.negotiate(request.headers.get("Accept", ""))
-            return await _respond(request, text.render(page(collected), form), form)
+            return await self._scrape(request, names)
         finally:
             self._running -= 1
+
+    async def _scrape(
+        self, request: web.Request, names: frozenset[str] | None
+    ) -> web.StreamResponse:
+        seconds = deadline(request.headers.get(TIMEOUT_HEADER), self._deadline_seconds)
+        due = asyncio.get_running_loop().time() + seconds
+        form = text.negotiate(request.headers.get("Accept", ""))
+        packed = accepts_gzip(request.headers.get("Accept-Encoding", ""))
+        body = await self._press.page(
+            (names, form, packed), due, lambda: self._page(seconds, names, form, packed=packed)
+        )
+        headers = {"Content-Type": form.value, "Vary": "Accept, Accept-Encoding"}
+        if packed:
+            headers["Content-Encoding"] = "gzip"
+        return await self._courier.send(request, body, headers, due + self._write_seconds)
+
+    async def _page(
+        self, seconds: float, names: frozenset[str] | None, form: text.Format, *, packed: bool
+    ) -> bytes:
+        collected = await self._scraper.scrape(seconds, names, self._requests)
+        body = text.render(page(collected), form)
+        if not packed:
+            return body
+        big = len(body) > GZIP_IN_THREAD_BYTES
+        return await asyncio.to_thread(_gzip, body) if big else _gzip(body)
 
     def _chosen(self, request: web.Request) -> frozenset[str] | None:
         known = frozenset(collector.name for collector in self._scraper.collectors)
@@ -184,15 +218,6 @@ def page(collected: list[Collected]) -> list[Sample | Rows]:
     return samples
 
 
-async def _respond(request: web.Request, body: bytes, form: text.Format) -> web.Response:
-    headers = {"Content-Type": form.value, "Vary": "Accept, Accept-Encoding"}
-    if accepts_gzip(request.headers.get("Accept-Encoding", "")):
-        headers["Content-Encoding"] = "gzip"
-        big = len(body) > GZIP_IN_THREAD_BYTES
-        body = await asyncio.to_thread(_gzip, body) if big else _gzip(body)
-    return web.Response(body=body, headers=headers)
-
-
 def _gzip(body: bytes) -> bytes:
     compressor = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, zlib.MAX_WBITS | 16)
     return compressor.compress(body) + compressor.flush()
@@ -209,25 +234,14 @@ def accepts_gzip(header: str) -> bool:
 
 
 async def serve(
-    app: web.Application, addresses: list[tuple[str | None, int]], tls: SSLContext | None
+    app: web.Application,
+    addresses: list[tuple[str | None, int]],
+    tls: SSLContext | None,
+    limits: connections.Limits = connections.LIMITS,
 ) -> web.AppRunner:
-    """Listen on all addresses.
-
-    Returns:
-        The runner; its ``cleanup()`` ends the server.
+    """Listen on all addresses; see ``connections.serve``.
 
     Raises:
-        OSError: If an address cannot be listened on.
+        connections.ListenError: If an address cannot be listened on.
     """
-    runner = web.AppRunner(
-        app, access_log=None, handle_signals=False, shutdown_timeout=SHUTDOWN_SECONDS
-    )
-    await runner.setup()
-    try:
-        for host, port in addresses:
-            site = web.TCPSite(runner, host, port, ssl_context=tls)
-            await site.start()
-    except OSError:
-        await runner.cleanup()
-        raise
-    return runner
+    return await connections.serve(app, addresses, tls, SHUTDOWN_SECONDS, limits)

@@ -3,9 +3,7 @@
 import asyncio
 import gzip
 import json
-from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Self
+from collections.abc import AsyncIterator
 from urllib.parse import quote
 
 import pytest
@@ -15,6 +13,7 @@ from hypothesis import strategies as st
 from agent.collectors import COLLECTORS, NAMES
 from agent.collectors.base import Collector
 from agent.config import OTHER_PATHS, Web
+from agent.exposition.connections import ListenError
 from agent.exposition.http import (
     GZIP_IN_THREAD_BYTES,
     Exporter,
@@ -26,70 +25,13 @@ from agent.exposition.text import Format
 from agent.families import Gauge, Output
 from agent.model.node import Node
 from tests.collectors import sample
+from tests.exposition.exporter import Server, until
 from tests.exposition.test_text import BROWSER, PROMETHEUS_2, PROMETHEUS_3
 from tests.harness import Gate, Harness
 from tests.page import of, series
 
 REQUESTS = "dataplane_agent_http_requests_total"
 TIMEOUT = "X-Prometheus-Scrape-Timeout-Seconds"
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a client got; header names in lower case."""
-
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-    @property
-    def text(self) -> str:
-        """The body as text."""
-        return self.body.decode()
-
-
-class Server:
-    """An exporter on a port of 127.0.0.1, and a client of it."""
-
-    def __init__(self, harness: Harness, status: dict[str, Any] | None = None, **web: Any) -> None:
-        self.harness = harness
-        self._exporter = Exporter(harness.scraper, lambda: status or {}, Web(**web), 8.0)
-
-    async def __aenter__(self) -> Self:
-        app = self._exporter.application(None)
-        self._runner = await serve(app, [("127.0.0.1", 0)], None)
-        self._port = self._runner.addresses[0][1]
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.harness.close()
-        await self._runner.cleanup()
-
-    async def get(
-        self, path: str, headers: Mapping[str, str] | None = None, method: str = "GET"
-    ) -> Answer:
-        """Ask once on a connection of its own."""
-        reader, writer = await asyncio.open_connection("127.0.0.1", self._port)
-        try:
-            lines = [f"{method} {path} HTTP/1.1", "Host: test", "Connection: close"]
-            lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
-            writer.write("\r\n".join([*lines, "", ""]).encode("latin-1"))
-            head, _, body = (await asyncio.wait_for(reader.read(), 20)).partition(b"\r\n\r\n")
-        finally:
-            writer.close()
-            await asyncio.gather(writer.wait_closed(), return_exceptions=True)
-        status, *rest = head.decode("latin-1").split("\r\n")
-        pairs = (line.split(": ", 1) for line in rest)
-        return Answer(int(status.split()[1]), {n.lower(): v for n, v in pairs}, body)
-
-    async def collectors(self, query: str) -> set[str]:
-        """Return the collectors that ran for this query, told by the limits that stand there."""
-        page = series((await self.get(f"/metrics?{query}")).body)
-        return {
-            dict(labels)["collector"]
-            for name, labels in page
-            if name == "dataplane_agent_series_limit"
-        }
 
 
 @pytest.fixture
@@ -310,7 +252,7 @@ async def test_one_scrape_more_than_allowed_is_refused_and_health_is_not() -> No
     gate = Gate()
     async with Server(Harness(unixctl=gate), max_requests=2) as server:
         running = [asyncio.create_task(server.get("/metrics")) for _ in range(2)]
-        await until(lambda: server._exporter._running == 2)
+        await until(lambda: server.exporter._running == 2)
         refused = await server.get("/metrics")
         assert refused.status == 503
         assert refused.text == "2 requests are being served\n"
@@ -324,7 +266,7 @@ async def test_without_a_limit_all_are_answered() -> None:
     gate = Gate()
     async with Server(Harness(unixctl=gate), max_requests=0) as server:
         running = [asyncio.create_task(server.get("/metrics")) for _ in range(50)]
-        await until(lambda: server._exporter._running == 50)
+        await until(lambda: server.exporter._running == 50)
         gate.open()
         assert {answer.status for answer in await asyncio.gather(*running)} == {200}
 
@@ -352,7 +294,7 @@ async def test_health_answers_whatever_the_peers_do(path: str) -> None:
     gate = Gate()
     async with Server(Harness(openflow=gate, flows=gate, unixctl=gate)) as server:
         hanging = asyncio.create_task(server.get("/metrics"))
-        await until(lambda: server._exporter._running == 1)
+        await until(lambda: server.exporter._running == 1)
         answer = await server.get(path)
         assert (answer.status, answer.text) == (200, "ok\n")
         gate.open()
@@ -434,12 +376,8 @@ async def test_unknown_paths_are_counted_together(server: Server) -> None:
 
 
 async def test_an_address_that_is_taken_is_told_and_leaves_nothing_open(server: Server) -> None:
-    app = server._exporter.application(None)
-    with pytest.raises(OSError, match="address already in use"):
-        await serve(app, [("127.0.0.1", 0), ("127.0.0.1", server._port)], None)
-
-
-async def until(met: Any) -> None:
-    """Give the loop time until a condition holds; the test's timeout is the limit."""
-    while not met():  # noqa: ASYNC110 - what is waited for tells nobody
-        await asyncio.sleep(0.001)
+    app = server.exporter.application(None)
+    taken = ("127.0.0.1", server.port)
+    text = f"^cannot listen on 127.0.0.1:{server.port}: Address already in use$"
+    with pytest.raises(ListenError, match=text):
+        await serve(app, [("127.0.0.1", 0), taken], None)
