@@ -95,12 +95,10 @@ class OvsdbSource:
         finally:
             handover.close()
             os.close(tell)
-            # Not wait_for(): in Python 3.11 it loses a cancellation that comes as its future ends,
-            # and a process that is told to stop would go on trying to connect.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(STOP_SECONDS):
-                    await handover.finished.wait()
-            self._stuck = None if handover.finished.is_set() else worker
+            # Not wait_for() and not timeout(): in a task that is being cancelled Python 3.11's
+            # lose the one or the other, and a process that is told to stop would not.
+            await asyncio.wait({handover.finished}, timeout=STOP_SECONDS)
+            self._stuck = None if handover.finished.done() else worker
 
 
 class _Handover:
@@ -113,7 +111,7 @@ class _Handover:
 
     def __init__(self, publish: Callable[[Switch], None], on_event: Callable[[str], None]) -> None:
         self.failure: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
-        self.finished = asyncio.Event()
+        self.finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._loop = asyncio.get_running_loop()
         self._publish = publish
         self._on_event = on_event
@@ -157,7 +155,8 @@ class _Handover:
             self.failure.set_result(error)
 
     def _end(self, error: Exception | None) -> None:
-        self.finished.set()
+        if not self.finished.done():
+            self.finished.set_result(None)
         if error is not None and not self.failure.done():
             self.failure.set_result(error)
 
