@@ -39,7 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--format belongs to metrics")
     try:
         settings = config.from_process(options.config_file, _flags(options))
-        log.configure(settings.log.level, settings.log.format)
+        # check says all that the log would say, and how to mend it.
+        level = "error" if options.command == "check" else settings.log.level
+        log.configure(level, settings.log.format)
         return _execute(options.command, settings)
     except (config.ConfigError, WebConfigError) as error:
         for problem in error.problems:

@@ -185,7 +185,7 @@ def test_check_says_what_is_missing(compute_node: ComputeNode, tmp_path: Path) -
         "configuration: good\nopenflow: good\novsdb: good\nunixctl: good\n",
     )
     bad = command("check", f"--ovs.rundir={tmp_path}")
-    assert bad.returncode == 1
+    assert (bad.returncode, bad.stderr) == (1, "")
     for line in (
         "openflow: down",
         f"ovsdb: absent: unix:{tmp_path}/db.sock: No such file or directory",
