@@ -1,7 +1,9 @@
 """promtool and Prometheus are content with the page, in both formats."""
 
 import subprocess
+import threading
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from prometheus_client.openmetrics import parser as openmetrics
@@ -61,26 +63,57 @@ def test_gzip_is_what_was_asked_for(agent: Agent) -> None:
     assert len(small.body) * 4 < len(agent.get().body)
 
 
+@pytest.fixture
+def plain(agent: Agent) -> Iterator[tuple[str, set[str]]]:
+    """A way to the agent on which no format can be asked for, and the formats that went over it.
+
+    Debian's Prometheus asks for OpenMetrics and cannot be told not to.
+    """
+    formats: set[str] = set()
+
+    class Way(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            answer = agent.get(self.path)
+            formats.add(answer.headers["content-type"])
+            self.send_response(answer.status)
+            self.send_header("Content-Type", answer.headers["content-type"])
+            self.send_header("Content-Length", str(len(answer.body)))
+            self.end_headers()
+            self.wfile.write(answer.body)
+
+        def log_message(self, *_: object) -> None:
+            """Keep quiet."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Way) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"127.0.0.1:{server.server_port}", formats
+        server.shutdown()
+        thread.join()
+
+
 @pytest.mark.usefixtures("prometheus_installed")
-def test_prometheus_scrapes_both_formats(compute_node: ComputeNode, agent: Agent) -> None:
-    target = f"127.0.0.1:{agent.port}"
-    # Debian's Prometheus asks for OpenMetrics first; a Prometheus that does not is played by one
-    # that gets its page through the text format only: collect[] leaves the rest as it is.
-    with Prometheus(Job(targets=[target])) as prometheus, Steady(compute_node):
-        series = wait_until(
-            lambda: prometheus.query('count({job="dataplane-agent",__name__=~"ovs_.*"})'),
-            timeout=30,
-            what="a scrape",
-        )
-        assert series[0].value > 900
-        [scraped] = prometheus.targets()
-        assert (scraped["health"], scraped["lastError"]) == ("up", "")
+def test_prometheus_scrapes_both_formats(
+    compute_node: ComputeNode, agent: Agent, plain: tuple[str, set[str]]
+) -> None:
+    way, formats = plain
+    jobs = Job(targets=[f"127.0.0.1:{agent.port}"], name="openmetrics"), Job([way], name="text")
+    with Prometheus(*jobs) as prometheus, Steady(compute_node):
+        for job in ("openmetrics", "text"):
+            series = wait_until(
+                lambda job=job: prometheus.query(f'count({{job="{job}",__name__=~"ovs_.*"}})'),  # type: ignore[misc]
+                timeout=30,
+                what=f"a scrape of {job}",
+            )
+            assert series[0].value > 900
+        assert [(t["health"], t["lastError"]) for t in prometheus.targets()] == [("up", "")] * 2
         for name, promql in QUERIES:
             assert wait_until(
                 lambda promql=promql: prometheus.query(promql),  # type: ignore[misc]
                 timeout=30,
                 what=name,
             )
+    assert formats == {"text/plain; version=0.0.4; charset=utf-8"}
 
 
 def test_a_slower_job_may_scrape_the_flows_alone(agent: Agent) -> None:
