@@ -7,6 +7,7 @@ the loop does; readiness as soon as /metrics can be answered, whatever the peers
 import asyncio
 import html
 import json
+import math
 import zlib
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -30,6 +31,7 @@ TIMEOUT_HEADER = "X-Prometheus-Scrape-Timeout-Seconds"
 SMALLEST_MARGIN_SECONDS = 0.5
 MARGIN = 0.1
 SHORTEST_DEADLINE_SECONDS = 0.1
+LONGEST_PATIENCE_SECONDS = 120.0
 GZIP_LEVEL = 1
 """Pages of text shrink tenfold at level 1; level 6 takes three times as long for a seventh more."""
 GZIP_IN_THREAD_BYTES = 1 << 18
@@ -131,8 +133,10 @@ class Exporter:
     async def _scrape(
         self, request: web.Request, names: frozenset[str] | None
     ) -> web.StreamResponse:
-        seconds = deadline(request.headers.get(TIMEOUT_HEADER), self._deadline_seconds)
-        due = asyncio.get_running_loop().time() + seconds
+        asked = request.headers.get(TIMEOUT_HEADER)
+        seconds = deadline(asked, self._deadline_seconds)
+        began = asyncio.get_running_loop().time()
+        due = began + seconds
         form = text.negotiate(request.headers.get("Accept", ""))
         packed = accepts_gzip(request.headers.get("Accept-Encoding", ""))
         body = await self._press.page(
@@ -141,7 +145,10 @@ class Exporter:
         headers = {"Content-Type": form.value, "Vary": "Accept, Accept-Encoding"}
         if packed:
             headers["Content-Encoding"] = "gzip"
-        return await self._courier.send(request, body, headers, due + self._write_seconds)
+        # Who says how long it waits may take that long; a silence ends it earlier.
+        patience = min(timeout_of(asked) or 0.0, LONGEST_PATIENCE_SECONDS)
+        until = max(due + self._write_seconds, began + patience)
+        return await self._courier.send(request, body, headers, until)
 
     async def _page(
         self, seconds: float, names: frozenset[str] | None, form: text.Format, *, packed: bool
@@ -189,6 +196,15 @@ class Exporter:
         return web.Response(text=body, content_type="text/html")
 
 
+def timeout_of(header: str | None) -> float | None:
+    """Return the seconds of X-Prometheus-Scrape-Timeout-Seconds; ``None`` if it says nothing."""
+    try:
+        seconds = float(header) if header else math.inf
+    except ValueError:
+        return None
+    return seconds if 0 < seconds < math.inf else None
+
+
 def deadline(header: str | None, longest_seconds: float) -> float:
     """Return how many seconds a scrape may take.
 
@@ -196,15 +212,10 @@ def deadline(header: str | None, longest_seconds: float) -> float:
         header: X-Prometheus-Scrape-Timeout-Seconds, if the client sent one.
         longest_seconds: The configured bound.
     """
-    try:
-        timeout = float(header) if header else float("inf")
-    except ValueError:
-        timeout = float("inf")
-    if not timeout > 0:
-        timeout = float("inf")
+    timeout = timeout_of(header)
+    if timeout is None:
+        return longest_seconds
     seconds = timeout - max(SMALLEST_MARGIN_SECONDS, MARGIN * timeout)
-    if timeout == float("inf"):
-        seconds = longest_seconds
     return max(SHORTEST_DEADLINE_SECONDS, min(seconds, longest_seconds))
 
 

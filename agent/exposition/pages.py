@@ -40,8 +40,8 @@ class Press:
 
         Args:
             key: Everything that the bytes depend on.
-            due: When it must be ready, on the loop's clock. A page under way that is due later
-                is not waited for.
+            due: When it must be ready, on the loop's clock. A page under way that is due at
+                another time is not joined.
             make: Makes it.
 
         Raises:
@@ -53,6 +53,8 @@ class Press:
             making is None
             or making.task.done()
             or making.due > due
+            # Made in a hurry, it may lack what there is time to wait for.
+            or due - making.due > self._join_seconds
             or now - making.began > self._join_seconds
         ):
             task = asyncio.ensure_future(make())

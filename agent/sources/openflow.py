@@ -100,9 +100,12 @@ class BridgePeer:
         """Close the connection and give up an attempt."""
         if self._connection is not None:
             self.drop(self._connection)
-        if self._attempt is not None:
-            self._attempt.cancel()
-            self._attempt = None
+        attempt, self._attempt = self._attempt, None
+        if attempt is None:
+            return
+        if attempt.done() and not attempt.cancelled() and attempt.exception() is None:
+            attempt.result().close()
+        attempt.cancel()
 
 
 Read = Callable[[str, BridgePeer, Connection], Awaitable[BridgeReading | FlowReading]]

@@ -86,7 +86,9 @@ class Connection:
         return pending.bodies
 
     def close(self) -> None:
-        """End the connection; harmless when it has ended."""
+        """End the connection; who waits for an answer hears why. Harmless when it has ended."""
+        if self._pending is not None:
+            self._pending.fail(self._failure)
         if self._receiver is not None:
             self._receiver.cancel()
         self._writer.close()

@@ -153,6 +153,24 @@ async def test_who_is_cancelled_takes_the_page_from_nobody(leaves: int) -> None:
     assert gate.begun == gate.ended == 1
 
 
+async def test_a_page_made_in_a_hurry_is_not_for_who_has_time() -> None:
+    """Two Prometheus with 1 s and 10 s: the second must not get what the first had to do with."""
+    press = Press(join_seconds=0.1)
+    gate = Gate()
+
+    async def make() -> bytes:
+        await gate()
+        return b"page"
+
+    now = asyncio.get_running_loop().time()
+    hasty = asyncio.create_task(press.page("key", now + 0.5, make))
+    await until(lambda: gate.begun == 1)
+    patient = asyncio.create_task(press.page("key", now + 8.0, make))
+    await until(lambda: gate.begun == 2)
+    gate.open()
+    assert await asyncio.gather(hasty, patient) == [b"page", b"page"]
+
+
 async def test_a_page_that_began_too_long_ago_is_joined_by_nobody() -> None:
     """Its numbers would be older for who joins than they may be."""
     press = Press(join_seconds=0.0)

@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 
 from agent.config import Settings, load
-from agent.errors import Reason
+from agent.errors import Reason, SourceError
 from agent.health import SourceHealth
 from agent.model.switch import Bridge, Switch
 from agent.sources.openflow import OpenFlowSource
+from agent.sources.openflow_connection import open_connection
 from agent.store import Store
 from agent.wire.openflow.header import Type, message
 from agent.wire.openflow.multipart import Multipart
@@ -188,6 +189,10 @@ async def error(talk: Talk, xid: int) -> None:
     await talk.say(message(4, Type.ERROR, xid, struct.pack(">HH", 1, 5)))
 
 
+async def silence(talk: Talk, _xid: int) -> None:
+    await talk.never()
+
+
 async def stall(talk: Talk, xid: int) -> None:
     await talk.say(multipart_reply(xid, Multipart.FLOW, flow(0, 1, 1, 1), more=True)[:30])
     await talk.never()
@@ -325,6 +330,19 @@ async def test_a_version_that_is_not_allowed_is_tried_rarely(rundir: Path) -> No
         rig.source.close()
     assert len(talks) == 1
     assert rig.reason("br0") == Reason.REFUSED
+
+
+async def test_who_waits_on_a_connection_that_another_gives_up_hears_it_at_once(
+    rundir: Path,
+) -> None:
+    async with listening(rundir / "br0.mgmt", when(Multipart.TABLE, silence)):
+        connection = await open_connection(rundir / "br0.mgmt", 60.0, 1 << 20)
+        waiting = asyncio.create_task(connection.multipart(Multipart.TABLE))
+        await asyncio.sleep(0.05)
+        connection.close()
+        with pytest.raises(SourceError) as caught:
+            await asyncio.wait_for(waiting, 5)
+    assert caught.value.reason is Reason.BROKEN
 
 
 async def test_one_connection_serves_many_readings(rundir: Path) -> None:
