@@ -107,12 +107,6 @@ class Agent:
     def status(self) -> dict[str, Any]:
         """Return what /status shows."""
         switch = self.store.switch.known().value
-        interfaces = (
-            (bridge.name, interface)
-            for bridge in (switch.bridges if switch else ())
-            for port in bridge.ports
-            for interface in port.interfaces
-        )
         return {
             "version": __version__,
             "config_hash": self.settings.hash(),
@@ -120,8 +114,8 @@ class Agent:
             "limits": self.settings.limits.model_dump(),
             "sources": {source.name: source.status() for source in self.sources},
             "open_errors": [
-                {"bridge": bridge, "interface": interface.name, "error": interface.error}
-                for bridge, interface in interfaces
+                {"bridge": bridge.name, "interface": interface.name, "error": interface.error}
+                for bridge, _, interface in (switch.interfaces() if switch else ())
                 if interface.error
             ],
         }

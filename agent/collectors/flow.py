@@ -115,11 +115,8 @@ def _port_names(node: Node, bridge: str) -> dict[int, str]:
     switch = node.switch.value
     names = {
         interface.ofport: interface.name
-        for each in (switch.bridges if switch else ())
-        if each.name == bridge
-        for port in each.ports
-        for interface in port.interfaces
-        if interface.ofport is not None
+        for owner, _, interface in (switch.interfaces() if switch else ())
+        if owner.name == bridge and interface.ofport is not None
     }
     names[LOCAL] = bridge
     return names

@@ -4,13 +4,11 @@ rx and tx are the switch's: what an instance sends is rx here. An interface whos
 missing keeps its row and its flows, so the switch looks complete while the instance is cut off.
 """
 
-from collections.abc import Iterator
-
 from agent.collectors.base import Collector
 from agent.families import Counter, Gauge, Output
 from agent.model.flow import LOCAL, LOCAL_IN_DATABASE, BridgeReading, PortStats
 from agent.model.node import Node
-from agent.model.switch import Interface, Port, Switch
+from agent.model.switch import Interface
 
 INTERFACE = ("bridge", "port", "interface", "type")
 OPENFLOW_NAME_BYTES = 15
@@ -86,8 +84,8 @@ CUSTOM = Counter(
 def from_database(node: Node) -> Output:
     """Yield settings and state of every interface."""
     known = node.switch
-    for bridge, port, interface in _interfaces(known.require()):
-        labels = (bridge, port.name, interface.name, interface.type)
+    for bridge, port, interface in known.require().interfaces():
+        labels = (bridge.name, port.name, interface.name, interface.type)
         yield INFO(
             1,
             *labels,
@@ -106,15 +104,15 @@ def from_database(node: Node) -> Output:
         # A counter is shown only while it moves; state outlives its subscription for a while.
         yield RESETS(interface.link_resets if known.live else None, *labels)
         if interface.error:
-            yield OPEN_ERROR(1, bridge, port.name, interface.name)
+            yield OPEN_ERROR(1, bridge.name, port.name, interface.name)
 
 
 def from_openflow(node: Node) -> Output:
     """Yield the counters of every port; the database tells its names, which OpenFlow cuts."""
     switch = node.switch.require()
     interfaces = {
-        (bridge, openflow_number(interface.ofport)): (port.name, interface)
-        for bridge, port, interface in _interfaces(switch)
+        (bridge.name, openflow_number(interface.ofport)): (port.name, interface)
+        for bridge, port, interface in switch.interfaces()
         if interface.ofport is not None
     }
     for reading in node.bridges.require().values():
@@ -141,13 +139,6 @@ def _counters(stats: PortStats, interface: Interface, names: tuple[str, str, str
             yield family(getattr(stats, field), *labels)
     for statistic, value in stats.custom.items():
         yield CUSTOM(value, *labels, statistic)
-
-
-def _interfaces(switch: Switch) -> Iterator[tuple[str, Port, Interface]]:
-    for bridge in switch.bridges:
-        for port in bridge.ports:
-            for interface in port.interfaces:
-                yield bridge.name, port, interface
 
 
 def _text(value: int | str | None) -> str:

@@ -27,21 +27,20 @@ ENDPOINT = Gauge(
 
 def collect(node: Node) -> Output:
     """Yield every tunnel interface of the switch."""
-    for bridge in node.switch.require().bridges:
-        for interface in (each for port in bridge.ports for each in port.interfaces):
-            if interface.type in TYPES:
-                options = interface.options
-                yield ENDPOINT(
-                    1,
-                    "ovs",
-                    interface.name,
-                    bridge.name,
-                    interface.type,
-                    options.get("local_ip", ""),
-                    options.get("remote_ip", ""),
-                    options.get("key") or options.get("out_key") or options.get("in_key", ""),
-                    options.get("dst_port", ""),
-                )
+    for bridge, _, interface in node.switch.require().interfaces():
+        if interface.type in TYPES:
+            options = interface.options
+            yield ENDPOINT(
+                1,
+                "ovs",
+                interface.name,
+                bridge.name,
+                interface.type,
+                options.get("local_ip", ""),
+                options.get("remote_ip", ""),
+                options.get("key") or options.get("out_key") or options.get("in_key", ""),
+                options.get("dst_port", ""),
+            )
 
 
 COLLECTOR = Collector("tunnel", (ENDPOINT,), (collect,))

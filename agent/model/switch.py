@@ -1,6 +1,6 @@
 """The switch as its database describes it: ovs-vswitchd.conf.db(5)."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 
@@ -104,3 +104,10 @@ class Switch:
     system_version: str | None = None
     managers: tuple[Manager, ...] = ()
     bridges: tuple[Bridge, ...] = ()
+
+    def interfaces(self) -> Iterator[tuple[Bridge, Port, Interface]]:
+        """Yield every interface with the port and the bridge it belongs to."""
+        for bridge in self.bridges:
+            for port in bridge.ports:
+                for interface in port.interfaces:
+                    yield bridge, port, interface
