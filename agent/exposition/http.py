@@ -8,6 +8,7 @@ import asyncio
 import html
 import json
 import math
+import time
 import zlib
 from collections import Counter
 from collections.abc import Awaitable, Callable
@@ -16,7 +17,7 @@ from typing import Any
 
 from aiohttp import web
 
-from agent import __version__, log
+from agent import __version__
 from agent.config import Web
 from agent.exposition import connections, process, text
 from agent.exposition.auth import protect
@@ -25,15 +26,15 @@ from agent.exposition.web_config import WebConfigFile
 from agent.families import Rows, Sample
 from agent.scrape import Collected, Scraper
 
-logger = log.get(__name__)
-
 TIMEOUT_HEADER = "X-Prometheus-Scrape-Timeout-Seconds"
 SMALLEST_MARGIN_SECONDS = 0.5
 MARGIN = 0.1
 SHORTEST_DEADLINE_SECONDS = 0.1
 LONGEST_PATIENCE_SECONDS = 120.0
+FORGET = 0.9
+"""What each page leaves of the time that the slowest before it took to write."""
 GZIP_LEVEL = 1
-"""Pages of text shrink tenfold at level 1; level 6 takes three times as long for a seventh more."""
+"""A page of 126 KB is 13.5 KB at level 1 in 0.3 ms, and 10.3 KB at level 6 in 1.0 ms."""
 GZIP_IN_THREAD_BYTES = 1 << 18
 WRITE_SECONDS = 10.0
 """What a client gets beyond its deadline to take the page."""
@@ -74,6 +75,7 @@ class Exporter:
         self._press = Press(join_seconds)
         self._courier = Courier()
         self._running = 0
+        self._writing_seconds = 0.0
         self._requests: Counter[tuple[str, str]] = Counter()
         self._handlers: dict[str, Handler] = {
             settings.telemetry_path: self.metrics,
@@ -153,12 +155,18 @@ class Exporter:
     async def _page(
         self, seconds: float, names: frozenset[str] | None, form: text.Format, *, packed: bool
     ) -> bytes:
-        collected = await self._scraper.scrape(seconds, names, self._requests)
+        # Writing the page belongs to the deadline too; at most half of it, as for collecting.
+        left = seconds - min(2 * self._writing_seconds, seconds / 2)
+        collected = await self._scraper.scrape(left, names, self._requests)
+        began = time.perf_counter()
         body = text.render(page(collected), form)
-        if not packed:
-            return body
-        big = len(body) > GZIP_IN_THREAD_BYTES
-        return await asyncio.to_thread(_gzip, body) if big else _gzip(body)
+        if packed:
+            big = len(body) > GZIP_IN_THREAD_BYTES
+            body = await asyncio.to_thread(_gzip, body) if big else _gzip(body)
+        # A small page in between (collect[]) must not let the next large one be late.
+        spent = time.perf_counter() - began
+        self._writing_seconds = max(spent, FORGET * self._writing_seconds)
+        return body
 
     def _chosen(self, request: web.Request) -> frozenset[str] | None:
         known = frozenset(collector.name for collector in self._scraper.collectors)

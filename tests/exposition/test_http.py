@@ -3,7 +3,8 @@
 import asyncio
 import gzip
 import json
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Collection, Mapping
 from urllib.parse import quote
 
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from agent.collectors import COLLECTORS, NAMES
 from agent.collectors.base import Collector
 from agent.config import OTHER_PATHS, Web
+from agent.exposition import text
 from agent.exposition.connections import ListenError
 from agent.exposition.http import (
     GZIP_IN_THREAD_BYTES,
@@ -24,6 +26,7 @@ from agent.exposition.http import (
 from agent.exposition.text import Format
 from agent.families import Gauge, Output
 from agent.model.node import Node
+from agent.scrape import Collected, Scraper
 from tests.collectors import sample
 from tests.exposition.exporter import Server, until
 from tests.exposition.test_text import BROWSER, PROMETHEUS_2, PROMETHEUS_3
@@ -381,3 +384,36 @@ async def test_an_address_that_is_taken_is_told_and_leaves_nothing_open(server: 
     text = f"^cannot listen on 127.0.0.1:{server.port}: Address already in use$"
     with pytest.raises(ListenError, match=text):
         await serve(app, [("127.0.0.1", 0), taken], None)
+
+
+async def test_the_time_to_write_a_page_is_kept_from_reading(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else a large page would be read until its deadline and written after it."""
+    times: list[float] = []
+
+    class Watched(Scraper):
+        async def scrape(
+            self,
+            deadline_seconds: float,
+            names: Collection[str] | None = None,
+            requests: Mapping[tuple[str, str], int] | None = None,
+        ) -> list[Collected]:
+            times.append(deadline_seconds)
+            return await super().scrape(deadline_seconds, names, requests)
+
+    def slow(*page: object) -> bytes:
+        time.sleep(0.2)  # as rendering does, it keeps the loop
+        return render(*page)  # type: ignore[arg-type]
+
+    render = text.render
+    monkeypatch.setattr(text, "render", slow)
+    harness = Harness(())
+    harness.scraper.__class__ = Watched
+    async with Server(harness) as server:
+        for _ in range(2):
+            await server.get("/metrics", {TIMEOUT: "3"})
+        await server.get("/metrics", {TIMEOUT: "0.9"})
+    assert times[0] == 2.5
+    assert times[1] <= 2.5 - 2 * 0.2
+    assert times[2] == pytest.approx(0.2)  # half: without time to read there is nothing to write
