@@ -1,4 +1,4 @@
-.PHONY: setup demo test lint bench docs lock
+.PHONY: setup demo test lint bench soak docs lock
 
 # what is missing: Debian packages (as root), .venv with locked dependencies
 setup:
@@ -20,6 +20,12 @@ lint: setup
 # the measured claims
 bench: setup
 	@for script in bench/*.py; do PYTHONPATH=. .venv/bin/python "$$script" || exit; done
+
+# the parsers and the text of flows against what nobody thought of, for minutes each
+SOAK_SECONDS ?= 300
+soak: setup
+	@PYTHONPATH=. .venv/bin/python tests/soak/differential.py $(SOAK_SECONDS)
+	@PYTHONPATH=. .venv/bin/python tests/soak/fuzz_openflow.py $(SOAK_SECONDS)
 
 # the documentation that is written from the code
 docs: setup

@@ -18,6 +18,7 @@ from pydantic_settings.sources import PydanticBaseSettingsSource
 
 from agent.addresses import check_rundir, parse_address, parse_remote
 from agent.collectors import NAMES
+from agent.flow_rules import Rule
 
 ENV_PREFIX = "DATAPLANE_AGENT_"
 ENV_DELIMITER = "__"
@@ -134,17 +135,47 @@ class Scrape(Section):
 class Flows(Section):
     """Which flows have series, and how gently they are read."""
 
-    mode: Literal["auto", "all", "off"] = Field(
+    mode: Literal["auto", "selected", "all", "off"] = Field(
         "auto",
         description=(
-            "auto: every flow of a bridge with at most max_per_bridge flows, none above that until"
-            " it is below 80 % again; all: every flow; off: none."
+            "auto: every flow of a bridge with at most max_per_bridge flows, only what select names"
+            " above that until it is below 80 % again; selected: only what select names; all: every"
+            " flow; off: flows are not read at all: no fate and no ledgers either."
         ),
     )
     max_per_bridge: int = Field(1000, ge=0, description="Bound of auto.")
-    table_pause_seconds: float = Field(
-        0.002, ge=0, le=1, description="Pause between two tables, for ovs-vswitchd's other work."
+    select: list[Rule] = Field(
+        [],
+        max_length=1000,
+        description=(
+            "Rules that name flows, each with at least one of bridge, table, priority, cookie"
+            " (0x1f, or 0x10/0xf0 with a mask), match and interface (shell patterns on the text of"
+            " the match, and on the name of its in_port)."
+        ),
     )
+    duty_cycle: float = Field(
+        0.02,
+        gt=0,
+        le=1,
+        description=(
+            "Share of ovs-vswitchd's time that reading flows may take, on average over a minute;"
+            " scrapes beyond it are answered without flows."
+        ),
+    )
+    busy_echo_seconds: float = Field(
+        0.5, gt=0, le=60, description="Flows are left out when an OpenFlow ECHO takes longer."
+    )
+    table_pause_seconds: float = Field(
+        0.002,
+        ge=0,
+        le=1,
+        description="Shortest pause between questions for flows, for ovs-vswitchd's other work.",
+    )
+
+    @field_validator("mode", mode="before")
+    @classmethod
+    def _off(cls, mode: Any) -> Any:
+        return "off" if mode is False else mode  # YAML's off, without quotes
 
 
 class Interfaces(Section):

@@ -42,9 +42,10 @@ class Agent:
 
     Args:
         settings: The configuration.
+        from_figures: Ledgers begin at the flows' own figures: for one page without a before.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, from_figures: bool = False) -> None:
         self.settings = settings
         self.collectors = tuple(c for c in COLLECTORS if c.name in settings.enabled())
         reads = {name for collector in self.collectors for name in collector.reads}
@@ -54,7 +55,10 @@ class Agent:
         self._bug: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._ovsdb = SourceHealth("ovsdb", subscription=True)
         self._openflow = OpenFlowSource(
-            settings, self.store, SourceHealth("openflow", bool(reads & {"openflow", "flows"}))
+            settings,
+            self.store,
+            SourceHealth("openflow", bool(reads & {"openflow", "flows"})),
+            from_figures=from_figures,
         )
         self._unixctl = VswitchdSource(
             settings, self.store, SourceHealth("unixctl", "unixctl" in reads)

@@ -1,11 +1,11 @@
-"""The vocabulary that collectors and exposition share: families, samples, rows.
+"""The vocabulary that collectors and exposition share: families, samples, blocks of lines.
 
 A family knows its name, type, help and labels and makes samples when it is called. Label text
 (``{bridge="br-int"}``) is the same in both exposition formats and is cached, because the labels
 of a series outlive many scrapes while its value does not.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal, NamedTuple
@@ -33,11 +33,18 @@ class Sample(NamedTuple):
     suffix: str = ""
 
 
-class Rows(NamedTuple):
-    """Many series of one family with label texts that the collector keeps between scrapes."""
+class Block(NamedTuple):
+    """Many series of one family, as lines that their collector keeps between scrapes.
+
+    Attributes:
+        family: What they belong to.
+        lines: As they stand on the page, which is the same in both formats.
+        series: How many they are.
+    """
 
     family: "Family"
-    rows: Iterable[tuple[str, Value]]
+    lines: bytes
+    series: int
 
 
 class Suppressed(NamedTuple):
@@ -46,7 +53,7 @@ class Suppressed(NamedTuple):
     series: int
 
 
-Output = Iterator[Sample | Rows | Suppressed]
+Output = Iterator[Sample | Block | Suppressed]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +79,8 @@ class Family:
         return Sample(self, label_text(self.labels, labels), value)
 
     def text(self, *labels: str) -> str:
-        """Return the label text for rows, not cached: the caller keeps it."""
+        """Return the label text of a series, not cached: the caller keeps it."""
         return render_labels(self.labels, labels)
-
-    def rows(self, rows: Iterable[tuple[str, Value]]) -> Rows:
-        """Make many samples at once from label texts that the caller kept."""
-        return Rows(self, rows)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ dies takes every bridge with it: that is one line, not one for each.
 
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +15,12 @@ from agent.errors import Reason, SourceError
 from agent.model.node import SourceFacts
 
 logger = log.get(__name__)
+
+BUDGET_ADVICE = "scrape flows less often, or raise flows.duty_cycle"
+BUSY_ADVICE = "the switch is slow to answer: see ovs_vswitchd_echo_seconds"
+CALM_SECONDS = 600.0
+"""Readings that were left out now and then, with others in between, are one time of throttling;
+without one for so long it is over."""
 
 
 @dataclass(slots=True)
@@ -34,12 +41,14 @@ class SourceHealth:
         configured: Whether it is expected on this node.
         subscription: Whether it is followed by events: while it is up, it is good now.
         deadline_exceeded: Scrapes that had to be answered before this source was read.
+        clock: Monotonic seconds.
     """
 
     name: str
     configured: bool = True
     subscription: bool = False
     deadline_exceeded: int = 0
+    clock: Callable[[], float] = time.monotonic
     _late: bool = False
     _said_up: bool = False
     _problems: dict[str, Problem] = field(default_factory=dict)
@@ -49,6 +58,9 @@ class SourceHealth:
     _reads: int = 0
     _failures: Counter[Reason] = field(default_factory=Counter)
     _events: Counter[str] = field(default_factory=Counter)
+    _throttled: int = 0
+    _throttled_at: float | None = None
+    _min_intervals: dict[str, float] = field(default_factory=dict)
 
     @property
     def up(self) -> bool:
@@ -90,14 +102,58 @@ class SourceHealth:
         self.deadline_exceeded += 1
         self._late = True
 
+    def throttled(
+        self, min_interval_seconds: float | None, part: str = "", *, busy: bool = False
+    ) -> None:
+        """Note that a part was not read, to spare it: neither a success nor a failure.
+
+        Args:
+            min_interval_seconds: Distance at which every reading would be allowed; ``None`` when
+                it is not known.
+            part: Which.
+            busy: Whether that is because the peer is slow now, and not for the sake of its time.
+        """
+        self._throttled += 1
+        self._know(min_interval_seconds, part)
+        if self._throttled_at is None:
+            logger.warning(
+                "source throttled",
+                source=self.name,
+                min_interval_seconds=self._min_interval(),
+                advice=BUSY_ADVICE if busy else BUDGET_ADVICE,
+                **({"part": part} if part else {}),
+            )
+        self._throttled_at = self.clock()
+
+    def min_interval(self, seconds: float | None, part: str = "") -> None:
+        """Note that a part could be read, and how often it can be; see ``throttled``."""
+        self._know(seconds, part)
+        if self._throttled_at is not None and self.clock() - self._throttled_at >= CALM_SECONDS:
+            self._throttled_at = None
+            logger.info(
+                "source no longer throttled",
+                source=self.name,
+                min_interval_seconds=self._min_interval(),
+            )
+
+    def _know(self, min_interval_seconds: float | None, part: str) -> None:
+        if min_interval_seconds is not None:
+            self._min_intervals[part] = min_interval_seconds
+
+    def _min_interval(self) -> float | None:
+        longest = max(self._min_intervals.values(), default=None)
+        return None if longest is None else round(longest, 3)
+
     def clear(self, part: str = "") -> None:
         """Forget a part's problem; the next good reading tells whether that was the last one."""
         self._problems.pop(part, None)
 
     def keep_parts(self, parts: set[str]) -> None:
-        """Forget the problems of parts that are no longer there."""
+        """Forget the problems and intervals of parts that are no longer there."""
         for part in [name for name in self._problems if name and name not in parts]:
             self.clear(part)
+        for part in [name for name in self._min_intervals if name and name not in parts]:
+            del self._min_intervals[part]
 
     def note(self, notes: tuple[str, ...]) -> None:
         """Keep what a good reading could not tell, for /status."""
@@ -124,6 +180,8 @@ class SourceHealth:
             failures={reason: self._failures[reason] for reason in Reason},
             events=dict(self._events),
             deadline_exceeded=self.deadline_exceeded,
+            throttled=self._throttled,
+            min_interval_seconds=self._min_interval(),
         )
 
     def status(self) -> dict[str, Any]:
@@ -142,5 +200,7 @@ class SourceHealth:
                 }
                 for part, problem in sorted(self._problems.items())
             },
+            "throttled": self._throttled,
+            "min_interval_seconds": self._min_interval(),
             "notes": list(self._notes),
         }

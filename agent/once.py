@@ -10,12 +10,16 @@ DATABASE_SECONDS = 3.0
 
 
 async def once(settings: Settings) -> str:
-    """Ask every source once and return the page in the text format."""
-    agent = Agent(settings)
+    """Ask every source once and return the page in the text format.
+
+    The ledgers of dropped packets, which otherwise begin at 0 with the process, begin at what the
+    flows count since they were installed: one page has no before.
+    """
+    agent = Agent(settings, from_figures=True)
     async with agent.running():
         await ask_database(agent)
         collected = await agent.scraper.scrape(settings.scrape.deadline_seconds)
-        return text.render(http.page(collected), text.Format.TEXT).decode()
+        return b"".join(text.render(http.page(collected), text.Format.TEXT)).decode()
 
 
 async def ask_database(agent: Agent) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from agent import __version__, log
 from agent.collectors.base import Collector
 from agent.errors import UnknownFactError
-from agent.families import Rows, Sample, Suppressed
+from agent.families import Block, Sample, Suppressed
 from agent.health import SourceHealth
 from agent.model.node import AgentFacts, CollectorFacts, Node
 from agent.store import Store
@@ -94,7 +94,7 @@ class Collected:
     """What a collector yielded."""
 
     facts: CollectorFacts
-    samples: tuple[Sample | Rows, ...]
+    samples: tuple[Sample | Block, ...]
 
 
 class Scraper:
@@ -195,7 +195,7 @@ class Scraper:
     def _run(self, collector: Collector, node: Node) -> Collected:
         """Run one collector; the one place for failure, timing and the limit."""
         began = time.perf_counter()
-        samples: list[Sample | Rows] = []
+        samples: list[Sample | Block] = []
         seen: set[tuple[str, str, str]] = set()
         suppressed = 0
         success = True
@@ -204,8 +204,8 @@ class Scraper:
                 for item in part(node):
                     if isinstance(item, Suppressed):
                         suppressed += item.series
-                    elif isinstance(item, Rows):
-                        samples.append(Rows(item.family, list(item.rows)))
+                    elif isinstance(item, Block):
+                        samples.append(item)
                     elif item.value is not None:
                         # What the node has twice (two controllers with one target) is shown once:
                         # a page with one series twice is a page with an error.
@@ -234,8 +234,8 @@ class Scraper:
         return Collected(facts, tuple(samples))
 
     def _limit(
-        self, collector: Collector, samples: list[Sample | Rows]
-    ) -> tuple[list[Sample | Rows], int, int]:
+        self, collector: Collector, samples: list[Sample | Block]
+    ) -> tuple[list[Sample | Block], int, int]:
         """Leave out whole families, detail first, until the rest is within the limit.
 
         Returns:
@@ -243,7 +243,7 @@ class Scraper:
         """
         sizes: dict[str, int] = {}
         for sample in samples:
-            size = len(list(sample.rows)) if isinstance(sample, Rows) else 1
+            size = sample.series if isinstance(sample, Block) else 1
             sizes[sample.family.name] = sizes.get(sample.family.name, 0) + size
         total = sum(sizes.values())
         before = self._refused.get(collector.name, frozenset())

@@ -10,8 +10,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Generic, TypeVar
 
+from agent.model.bridge import BridgeReading
 from agent.model.datapath import Bond, Conntrack, Datapath, Fdb, Pmd, Upcalls, Vswitchd
-from agent.model.flow import BridgeReading, FlowReading
+from agent.model.flow import FlowReading
 from agent.model.node import AgentFacts, Known, Node
 from agent.model.switch import Switch
 

@@ -6,13 +6,12 @@ from collections.abc import Awaitable, Callable, Collection
 from agent.collectors import COLLECTORS
 from agent.collectors.base import Collector
 from agent.exposition.http import page
-from agent.exposition.text import Format, render
 from agent.health import SourceHealth
 from agent.model.node import CollectorFacts, Node
 from agent.scrape import Collected, Reader, Scraper
 from agent.store import Store
 from tests.clock import Clock
-from tests.page import Series, series
+from tests.page import Series, rendered, series
 
 READERS = {"openflow": "openflow", "flows": "openflow", "unixctl": "unixctl"}
 """Source by reader, as the daemon wires them."""
@@ -79,12 +78,12 @@ class Harness:
 
     async def series(self, names: Collection[str] | None = None) -> Series:
         """Scrape once and read the page back."""
-        return series(render(page(await self.scrape(names)), Format.TEXT))
+        return series(rendered(page(await self.scrape(names))))
 
     async def series_by(self, deadline_seconds: float) -> Series:
         """Scrape once with this deadline and read the page back."""
         collected = await self.scrape(deadline_seconds=deadline_seconds)
-        return series(render(page(collected), Format.TEXT))
+        return series(rendered(page(collected)))
 
     async def facts(self, names: Collection[str] | None = None) -> dict[str, CollectorFacts]:
         """Scrape once and return how each collector did."""

@@ -1,12 +1,26 @@
 """A rendered page, read back by prometheus_client's own parsers."""
 
+from collections.abc import Iterable
+
 from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from agent.exposition.text import Format
+from agent.exposition.text import Format, render
+from agent.families import Block, Family, Sample
 
 Series = dict[tuple[str, frozenset[tuple[str, str]]], float]
+
+
+def rendered(samples: Iterable[Sample | Block], form: Format = Format.TEXT) -> bytes:
+    """Return the whole page."""
+    return b"".join(render(samples, form))
+
+
+def block(family: Family, rows: Iterable[tuple[str, int]]) -> Block:
+    """Make a block of lines from label texts and numbers."""
+    lines = [f"{family.name}{labels} {number}\n".encode() for labels, number in rows]
+    return Block(family, b"".join(lines), len(lines))
 
 
 def families(page: bytes, form: Format) -> list[Metric]:

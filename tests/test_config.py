@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.addresses import parse_address
 from agent.collectors import NAMES
 from agent.config import (
     ENV_PREFIX,
@@ -17,8 +18,8 @@ from agent.config import (
     ConfigError,
     Settings,
     load,
-    parse_address,
 )
+from agent.flow_rules import MAX_COOKIE, Rule, parse_cookie
 
 
 def loaded(
@@ -147,7 +148,7 @@ def test_every_problem_of_every_source_is_told_at_once_with_its_path(tmp_path: P
         "_env_file: no such setting",
         "bar: no such setting",
         "collectors: no such collector: flows",
-        "flows.mode: Input should be 'auto', 'all' or 'off'",
+        "flows.mode: Input should be 'auto', 'selected', 'all' or 'off'",
         "flows.nope: no such setting",
         "limits.series: Input should be greater than or equal to 100",
         "log.format: Input should be 'logfmt' or 'json'",
@@ -288,6 +289,133 @@ def test_a_flag_switches_back_on_what_the_file_switched_off(tmp_path: Path) -> N
     settings = loaded(tmp_path, yaml, {"collectors": {"flow": True}})
     assert "flow" in settings.enabled()
     assert "table" not in settings.enabled()
+
+
+# Flows
+
+
+RULES = [
+    Rule(bridge="br-int", table=71, priority=65, cookie="0x10/0xf0", match="arp,*", interface="t*"),
+    Rule(cookie=31),
+]
+"""Written in each form below."""
+
+
+@pytest.mark.parametrize(
+    ("yaml", "environ"),
+    [
+        (
+            """
+            flows:
+              mode: selected
+              select:
+                - bridge: br-int
+                  table: 71
+                  priority: 65
+                  cookie: 0x10/0xf0
+                  match: arp,*
+                  interface: t*
+                - cookie: 0x1f
+            """,
+            {},
+        ),
+        (
+            "flows: {select: [{table: 1}]}",
+            {
+                "FLOWS__MODE": "selected",
+                "FLOWS__SELECT": """[{"bridge": "br-int", "table": 71, "priority": 65,
+                "cookie": "0x10/0xf0", "match": "arp,*", "interface": "t*"}, {"cookie": "0x1f"}]""",
+            },
+        ),
+        (
+            "",
+            {
+                "FLOWS": """{"mode": "selected", "select": [{"bridge": "br-int", "table": "71",
+                "priority": 65, "cookie": "16/240", "match": "arp,*", "interface": "t*"},
+                {"cookie": 31}]}"""
+            },
+        ),
+    ],
+    ids=["yaml", "list in the environment", "section in the environment"],
+)
+def test_rules_name_flows_in_yaml_and_as_json_in_the_environment(
+    tmp_path: Path, yaml: str, environ: Mapping[str, str]
+) -> None:
+    flows = load_all(tmp_path, yaml, {}, environ).flows
+    assert flows.mode == "selected"
+    assert flows.select == RULES
+    assert flows.select[0].cookie == (0x10, 0xF0)
+    assert flows.select[1].cookie == (0x1F, MAX_COOKIE)
+
+
+def test_a_rule_changes_the_hash(tmp_path: Path) -> None:
+    yaml = "flows: {select: [{table: %s}]}"
+    hashes = {loaded(tmp_path, yaml % table).hash() for table in (1, 2)}
+    assert len(hashes | {Settings().hash()}) == 3
+
+
+@pytest.mark.parametrize("mode", ["off", "'off'", "auto", "selected", "all"])
+def test_every_mode_may_be_written_as_it_is_called(tmp_path: Path, mode: str) -> None:
+    assert loaded(tmp_path, f"flows: {{mode: {mode}}}").flows.mode == mode.strip("'")
+
+
+def test_pacing_is_set_from_the_environment(tmp_path: Path) -> None:
+    flows = loaded(
+        tmp_path, "flows: {duty_cycle: 0.5}", FLOWS__DUTY_CYCLE="0.1", FLOWS__BUSY_ECHO_SECONDS="2"
+    ).flows
+    assert (flows.duty_cycle, flows.busy_echo_seconds) == (0.1, 2.0)
+    assert (Settings().flows.duty_cycle, Settings().flows.busy_echo_seconds) == (0.02, 0.5)
+
+
+@pytest.mark.parametrize(
+    ("flows", "problem"),
+    [
+        (
+            "select: [{}]",
+            "select.0: gives none of bridge, table, priority, cookie, match, interface",
+        ),
+        ("select: [{table: null}]", "select.0: gives none of bridge"),
+        ("select: [{table: 1}, {tabel: 1}]", "select.1.tabel: no such setting"),
+        ("select: [{table: 255}]", "select.0.table: Input should be less than or equal to 254"),
+        ("select: [{table: -1}]", "select.0.table: Input should be greater"),
+        ("select: [{priority: 65536}]", "select.0.priority: Input should be less"),
+        ("select: [{bridge: ''}]", "select.0.bridge: String should have at least 1"),
+        ("select: [{interface: ''}]", "select.0.interface: String should have at least 1"),
+        ("select: [{match: 1}]", "select.0.match: Input should be a valid string"),
+        (f"select: [{{match: {'x' * 1001}}}]", "select.0.match: String should have at most 1000"),
+        ("select: [{cookie: x}]", "select.0.cookie: not a number, or two with / between them"),
+        ("select: {table: 1}", "select: Input should be a valid list"),
+        (f"select: [{'{table: 1},' * 1001}]", "select: List should have at most 1000"),
+        ("duty_cycle: 0", "duty_cycle: Input should be greater than 0"),
+        ("duty_cycle: 1.1", "duty_cycle: Input should be less than or equal to 1"),
+        ("duty_cycle: .nan", "duty_cycle: Input should be"),
+        ("busy_echo_seconds: 0", "busy_echo_seconds: Input should be greater than 0"),
+        ("mode: on", "mode: Input should be 'auto', 'selected', 'all' or 'off'"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_a_bad_rule_or_pace_is_told_with_its_path(tmp_path: Path, flows: str, problem: str) -> None:
+    (found,) = problems(tmp_path, f"flows: {{{flows}}}")
+    assert found.startswith(f"flows.{problem}")
+
+
+@given(st.integers(0, MAX_COOKIE), st.integers(0, MAX_COOKIE))
+def test_a_cookie_is_read_back_as_it_is_written(value: int, mask: int) -> None:
+    for form in ("{}", "{:#x}", "{:#X}"):
+        assert parse_cookie(form.format(value)) == (value, MAX_COOKIE)
+        assert parse_cookie(f"{form}/{form}".format(value, mask)) == (value, mask)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "/", "1/", "/1", "1/2/3", "x", "0x", "-1", "1/-1", "True", "1.0", "[1, 2]"),
+        *("18446744073709551616", "0x10000000000000000", "1/0x10000000000000000", "9" * 5000),
+    ],
+)
+def test_anything_else_is_no_cookie(text: str) -> None:
+    with pytest.raises(ValueError, match="not a number"):
+        parse_cookie(text)
 
 
 # Addresses

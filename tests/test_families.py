@@ -8,7 +8,6 @@ from agent.families import (
     LABEL_TEXT_CACHE,
     Counter,
     Gauge,
-    Rows,
     Sample,
     Summary,
     escape,
@@ -37,9 +36,8 @@ def test_a_wrong_number_of_label_values_is_an_error(values: tuple[str, ...]) -> 
         G.text(*values)
 
 
-def test_rows_and_samples_write_labels_alike() -> None:
-    rows = G.rows([(G.text("x", 'y"'), 1)])
-    assert rows == Rows(G, [(G(1, "x", 'y"').labels, 1)])
+def test_texts_and_samples_write_labels_alike() -> None:
+    assert G.text("x", 'y"') == G(1, "x", 'y"').labels
 
 
 def test_a_summary_is_a_sum_and_a_count() -> None:

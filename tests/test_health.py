@@ -4,7 +4,8 @@ import json
 import time
 
 from agent.errors import Reason, SourceError
-from agent.health import SourceHealth
+from agent.health import CALM_SECONDS, SourceHealth
+from tests.clock import Clock
 from tests.logs import Event, Logged
 
 TIMEOUT = SourceError(Reason.TIMEOUT, "dpctl/show: 5 s")
@@ -224,3 +225,77 @@ def test_events_are_counted_and_facts_do_not_change_afterwards() -> None:
     assert facts.events == {"update": 1}
     assert facts.failures[Reason.TIMEOUT] == 0
     assert health.facts().events == {"update": 2}
+
+
+# Throttling
+
+
+def test_a_source_that_is_never_throttled_has_a_zero_and_no_interval() -> None:
+    facts = SourceHealth("unixctl").facts()
+    assert (facts.throttled, facts.min_interval_seconds) == (0, None)
+
+
+def test_a_reading_left_out_is_counted_and_neither_a_success_nor_a_failure() -> None:
+    health = SourceHealth("openflow")
+    health.good("br-int flows", seconds=0.5)
+    before = health.facts()
+    health.throttled(None, "br-int flows")
+    health.throttled(25.0, "br-int flows")
+    facts = health.facts()
+    assert (facts.throttled, facts.min_interval_seconds) == (2, 25.0)
+    assert (facts.up, facts.reads, facts.failures) == (True, 1, before.failures)
+    assert facts.last_success_seconds == before.last_success_seconds
+
+
+def test_a_source_that_is_down_stays_down_while_it_is_spared() -> None:
+    health = SourceHealth("openflow")
+    health.good("br-int")
+    health.failed(TIMEOUT, "br-int flows")
+    health.throttled(25.0, "br-int flows")
+    assert not health.up
+    assert set(health.status()["problems"]) == {"br-int flows"}
+
+
+def test_the_longest_interval_of_all_parts_counts_while_they_are_there() -> None:
+    health = SourceHealth("openflow")
+    health.throttled(25.0, "br-int flows")
+    health.min_interval(5.0, "br-tun flows")
+    health.min_interval(None, "br-ex flows")
+    assert health.facts().min_interval_seconds == 25.0
+    health.min_interval(12.5, "br-int flows")
+    assert health.facts().min_interval_seconds == 12.5
+    health.keep_parts({"br-tun flows"})
+    assert health.facts().min_interval_seconds == 5.0
+    assert health.facts().throttled == 1
+    health.keep_parts(set())
+    assert health.facts().min_interval_seconds is None
+
+
+def test_status_says_how_often_a_source_was_throttled() -> None:
+    health = SourceHealth("openflow")
+    health.throttled(22.516_666, "br-int flows")
+    status = json.loads(json.dumps(health.status()))
+    assert (status["throttled"], status["min_interval_seconds"]) == (1, 22.517)
+
+
+def test_throttling_is_one_line_when_it_begins_and_one_when_it_is_over(logged: Logged) -> None:
+    clock = Clock()
+    health = SourceHealth("openflow", clock=clock)
+    for _ in range(20):  # a reading that costs twice its share, every other scrape
+        health.min_interval(30.0, "br-int flows")
+        clock.sleep(15.0)
+        health.throttled(30.0, "br-int flows")
+        clock.sleep(15.0)
+    (begin,) = logged()
+    assert texts([begin]) == [("warning", "source throttled", "br-int flows")]
+    assert begin["min_interval_seconds"] == 30.0
+    assert "flows.duty_cycle" in begin["advice"]
+    clock.sleep(CALM_SECONDS - 15.1)
+    health.min_interval(5.0, "br-int flows")
+    assert logged() == []
+    clock.sleep(0.1)
+    for _ in range(2):
+        health.min_interval(5.0, "br-int flows")
+    assert texts(logged()) == [("info", "source no longer throttled", "")]
+    health.throttled(None, "br-tun flows")
+    assert texts(logged()) == [("warning", "source throttled", "br-tun flows")]

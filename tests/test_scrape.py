@@ -4,6 +4,8 @@ import asyncio
 
 import pytest
 
+from agent.collectors import COLLECTORS
+from agent.collectors import flow as flows
 from agent.collectors.base import Collector
 from agent.errors import UnknownFactError
 from agent.families import Counter, Gauge, Output, Sample, Suppressed
@@ -15,7 +17,7 @@ from tests.clock import Clock
 from tests.collectors import sample
 from tests.harness import Gate, Harness, settle
 from tests.logs import Logged
-from tests.page import of
+from tests.page import block, of
 
 A = Gauge("a", "A [test].", ("n",))
 B = Gauge("b", "B [test].", ("n",))
@@ -28,7 +30,7 @@ def many(**sizes: int) -> Collector:
     def collect(_node: Node) -> Output:
         for n in range(sizes["a"]):
             yield A(n, str(n))
-        yield B.rows((f'{{n="{n}"}}', n) for n in range(sizes["b"]))
+        yield block(B, [(f'{{n="{n}"}}', n) for n in range(sizes["b"])])
         for n in range(sizes["c"]):
             yield C(n, str(n))
 
@@ -165,7 +167,7 @@ async def test_only_the_chosen_collectors_are_on_the_page() -> None:
     harness.fill(sample.node())
     assert sorted(await harness.facts({"table", "agent"})) == ["agent", "table"]
     assert sorted(await harness.facts(set())) == []
-    assert len(await harness.facts(None)) == 14
+    assert len(await harness.facts(None)) == len(COLLECTORS)
 
 
 # The deadline
@@ -361,7 +363,7 @@ async def test_series_are_counted_as_they_stand_on_the_page() -> None:
     for name, facts in collected.items():
         if name != "agent":
             assert of(page, "dataplane_agent_series", collector=name) == [facts.series]
-    flow = {"ovs_flow_packets_total", "ovs_flow_bytes_total", "ovs_flow_info"}
+    flow = {family.name for family in flows.COLLECTOR.families}
     assert collected["flow"].series == sum(name in flow for name, _ in page)
 
 
@@ -453,7 +455,7 @@ async def test_the_agents_own_page_is_last_and_says_how_the_others_did_in_this_s
     assert of(page, success, collector="bond") == [0]
     assert of(page, success, collector="table") == [1]
     assert of(page, success, collector="agent") == []
-    assert len(of(page, "dataplane_agent_series_limit")) == 13
+    assert len(of(page, "dataplane_agent_series_limit")) == len(COLLECTORS) - 1
 
 
 def test_a_known_fact_that_is_false_in_python_is_known() -> None:

@@ -49,6 +49,16 @@ DEADLINE = Counter(
     "Scrapes that were answered without a source because it was late [agent].",
     labels=SOURCE,
 )
+THROTTLED = Counter(
+    "dataplane_agent_source_throttled_total",
+    "Readings that were left out to spare a source's peer [agent].",
+    labels=SOURCE,
+)
+MIN_INTERVAL = Gauge(
+    "dataplane_agent_source_min_interval_seconds",
+    "Distance of scrapes at which every reading of a source is allowed [agent flows.duty_cycle].",
+    labels=SOURCE,
+)
 SUCCESS = Gauge(
     "dataplane_agent_scrape_collector_success",
     "Whether a collector had all that it shows, 1 or 0 [agent].",
@@ -89,6 +99,8 @@ def sources(node: Node) -> Output:
         yield LAST_SUCCESS(source.last_success_seconds, source.name)
         yield from READ_SECONDS.both(source.read_seconds, source.reads, source.name)
         yield DEADLINE(source.deadline_exceeded, source.name)
+        yield THROTTLED(source.throttled, source.name)
+        yield MIN_INTERVAL(source.min_interval_seconds, source.name)
         for reason, count in source.failures.items():
             yield FAILURES(count, source.name, reason)
         for event, count in source.events.items():
@@ -111,7 +123,7 @@ COLLECTOR = Collector(
     "agent",
     (
         BUILD, CONFIG, CONFIGURED, UP, LAST_SUCCESS, READ_SECONDS, FAILURES, EVENTS, DEADLINE,
-        SUCCESS, DURATION, SERIES, SERIES_LIMIT, SUPPRESSED, REQUESTS,
+        THROTTLED, MIN_INTERVAL, SUCCESS, DURATION, SERIES, SERIES_LIMIT, SUPPRESSED, REQUESTS,
     ),
     (sources, scrape),
 )  # fmt: skip

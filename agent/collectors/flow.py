@@ -1,17 +1,20 @@
 """Flows: packets and bytes of each, and what each does.
 
 The one place where a person sees that packets reach table 71 and none leaves it. Which flows have
-series is decided before they are read, by rule and never by value.
+series is decided by rule and never by value.
 """
 
 from collections.abc import Mapping
-from collections.abc import Set as AbstractSet
 from hashlib import blake2s
-from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from agent.collectors.base import Collector
-from agent.families import Counter, Gauge, Output, Suppressed
-from agent.model.flow import LOCAL, Flow, FlowReading
+from agent.columns import Column
+from agent.families import Block, Counter, Gauge, Output, Suppressed, escape
+from agent.model.bridge import LOCAL
+from agent.model.flow import KINDS, Flow, FlowReading, TableFlows
 from agent.model.node import Node
 
 FLOW = ("bridge", "table", "priority", "match")
@@ -31,58 +34,143 @@ BYTES = Counter(
 )
 INFO = Gauge(
     "ovs_flow_info",
-    "What a flow does, always 1; join on (instance, bridge, table, priority, match) "
-    "[flow statistics].",
-    labels=(*FLOW, "cookie", "action", "interface"),
+    "What a flow does and what becomes of its packets, always 1; join on "
+    "(instance, bridge, table, priority, match) [flow statistics].",
+    labels=(*FLOW, "cookie", "action", "interface", "kind"),
+)
+CHANGES = Counter(
+    "ovs_flow_changes_total",
+    "Flows added, removed and modified since the agent first read them [flow statistics].",
+    labels=("bridge", "change"),
 )
 
-
-class Texts(NamedTuple):
-    """Label texts of a flow: of its counters, and of its description with this interface."""
-
-    counter: str
-    interface: str
-    info: str
+Kinds = NDArray[np.uint8]
 
 
-class LabelTexts:
-    """Label texts of the flows that the last scrape showed.
+class View:
+    """The series of a table's flows, kept while the flows are the same.
 
-    A flow object lives as long as its flow does, so its texts are made once in its life. Bounded
-    by what is shown: texts that a scrape did not need are forgotten.
+    Args:
+        bridge: The bridge's name.
+        table: The table.
+        shown: Indexes of the flows that have series; ``None`` for all.
+        old: What the last scrape showed of this table.
     """
 
+    def __init__(
+        self,
+        bridge: str,
+        table: TableFlows,
+        shown: NDArray[np.int64] | None,
+        old: "View | None",
+    ) -> None:
+        self._all, self._shown = table.flows, shown
+        self._flows = (
+            table.flows if shown is None else tuple(table.flows[index] for index in shown.tolist())
+        )
+        known = old.places() if old else {}
+        labels = [
+            old.label(known[flow]) if old and flow in known else identify(bridge, flow)
+            for flow in self._flows
+        ]
+        self._packets, self._octets = Column(PACKETS, labels), Column(BYTES, labels)
+        ports = {flow.scope.in_port for flow in self._flows}
+        self._ports = {port for port in ports if port is not None}
+        self._info = Block(INFO, b"", 0)
+        self._info_of: tuple[Mapping[int, str], bytes] | None = None
+
+    def fits(self, table: TableFlows, shown: NDArray[np.int64] | None) -> bool:
+        """Say whether these are still the series of this table."""
+        return self._all is table.flows and self._shown is shown
+
+    def places(self) -> dict[Flow, int]:
+        """Return where each flow stands."""
+        return {flow: place for place, flow in enumerate(self._flows)}
+
+    def label(self, place: int) -> bytes:
+        """Return the label text of a flow's counters."""
+        return self._packets.label(place)
+
+    def counters(self, table: TableFlows) -> Output:
+        """Yield packets and bytes; all-ones on the wire means not known: no series."""
+        shown = self._shown
+        yield self._packets.block(table.packets if shown is None else table.packets[shown])
+        yield self._octets.block(table.octets if shown is None else table.octets[shown])
+
+    def info(self, interfaces: Mapping[int, str], kinds: Kinds | None) -> Block:
+        """Return the descriptions, written anew when a name or a judgement has changed."""
+        names = {port: interfaces[port] for port in self._ports if port in interfaces}
+        if kinds is not None and self._shown is not None:
+            kinds = kinds[self._shown]
+        info_of = names, b"" if kinds is None else kinds.tobytes()
+        if info_of != self._info_of:
+            self._info_of = info_of
+            self._info = Block(INFO, self._describe(*info_of), len(self._flows))
+        return self._info
+
+    def _describe(self, interfaces: Mapping[int, str], kinds: bytes) -> bytes:
+        name = INFO.name.encode()
+        return b"".join(
+            [
+                b"%b%b%b} 1\n"
+                % (
+                    name,
+                    self.label(place)[:-1],
+                    describe(
+                        flow,
+                        interfaces.get(flow.scope.in_port or 0, ""),
+                        KINDS[kinds[place]] if kinds else "",
+                    ),
+                )
+                for place, flow in enumerate(self._flows)
+            ]
+        )
+
+
+class Views:
+    """What the last scrape showed. Bounded by it: what a scrape did not need is forgotten."""
+
     def __init__(self) -> None:
-        self._bridges: dict[str, dict[Flow, Texts]] = {}
+        self._bridges: dict[str, dict[int, View]] = {}
 
-    def of(self, reading: FlowReading, interfaces: Mapping[int, str]) -> list[Texts]:
-        """Return the texts of a reading's flows, in its order."""
+    def of(self, reading: FlowReading) -> list[tuple[TableFlows, View]]:
+        """Return the tables of a bridge that have series, each with them."""
         old = self._bridges.get(reading.bridge, {})
-        new: dict[Flow, Texts] = {}
-        for count in reading.flows:
-            flow = count.flow
-            interface = "" if flow.in_port is None else interfaces.get(flow.in_port, "")
-            texts = old.get(flow)
-            if texts is None or texts.interface != interface:
-                texts = describe(reading.bridge, flow, interface)
-            new[flow] = texts
+        new: dict[int, View] = {}
+        result = []
+        for table in reading.tables:
+            if table.table_id not in reading.shown:
+                continue
+            shown, view = reading.shown[table.table_id], old.get(table.table_id)
+            if view is None or not view.fits(table, shown):
+                view = View(reading.bridge, table, shown, view)
+            new[table.table_id] = view
+            result.append((table, view))
         self._bridges[reading.bridge] = new
-        return list(new.values())
+        return result
 
-    def keep(self, bridges: AbstractSet[str]) -> None:
+    def keep(self, readings: Mapping[str, FlowReading]) -> None:
         """Forget bridges that are gone."""
-        for bridge in self._bridges.keys() - bridges:
+        for bridge in self._bridges.keys() - readings.keys():
             del self._bridges[bridge]
 
 
-def describe(bridge: str, flow: Flow, interface: str) -> Texts:
-    """Make a flow's label texts."""
+def identify(bridge: str, flow: Flow) -> bytes:
+    """Write the label text that identifies a flow."""
     identity = (bridge, str(flow.table_id), str(flow.priority), cut(flow.match))
-    return Texts(
-        counter=PACKETS.text(*identity),
-        interface=interface,
-        info=INFO.text(*identity, f"{flow.cookie:#x}", flow.action, interface),
+    return PACKETS.text(*identity).encode("utf-8", "replace")
+
+
+def describe(flow: Flow, interface: str, kind: str) -> bytes:
+    """Write the labels that describe a flow, each with a comma before it, none empty."""
+    values = (
+        ("cookie", f"{flow.cookie:#x}"),
+        ("action", flow.effect.action),
+        ("interface", interface),
+        ("kind", kind),
     )
+    text = "".join([f',{name}="{escape(value)}"' for name, value in values if value])
+    return text.encode("utf-8", "replace")
 
 
 def cut(match: str) -> str:
@@ -92,22 +180,27 @@ def cut(match: str) -> str:
     return f"{match[:CUT_MATCH]}…#{blake2s(match.encode(), digest_size=4).hexdigest()}"
 
 
-_texts = LabelTexts()
+_views = Views()
 
 
 def collect(node: Node) -> Output:
     """Yield the flows of each bridge that was read."""
     readings = node.flows.require()
-    _texts.keep(readings.keys())
+    _views.keep(readings)
     for reading in readings.values():
-        texts = _texts.of(reading, _port_names(node, reading.bridge))
-        counts = list(zip(texts, reading.flows, strict=True))
-        # All-ones on the wire means not known: no series.
-        yield PACKETS.rows((t.counter, c.packets) for t, c in counts if c.packets is not None)
-        yield BYTES.rows((t.counter, c.bytes) for t, c in counts if c.bytes is not None)
-        yield INFO.rows((t.info, 1) for t in texts)
+        interfaces = _port_names(node, reading.bridge)
+        for table, view in _views.of(reading):
+            yield from view.counters(table)
+            yield view.info(interfaces, reading.fate.kinds.get(table.table_id))
         # Packets, bytes and info of each flow that the rules leave out.
         yield Suppressed(3 * reading.left_out)
+
+
+def changes(node: Node) -> Output:
+    """Yield how often flows came, went and changed."""
+    for reading in node.flows.require().values():
+        for change, flows in reading.totals.changes.items():
+            yield CHANGES(flows, reading.bridge, change)
 
 
 def _port_names(node: Node, bridge: str) -> dict[int, str]:
@@ -123,5 +216,9 @@ def _port_names(node: Node, bridge: str) -> dict[int, str]:
 
 
 COLLECTOR = Collector(
-    "flow", (PACKETS, BYTES, INFO), (collect,), reads=("flows",), detail=(INFO, BYTES, PACKETS)
+    "flow",
+    (PACKETS, BYTES, INFO, CHANGES),
+    (collect, changes),
+    reads=("flows",),
+    detail=(INFO, BYTES, PACKETS),
 )

@@ -6,7 +6,7 @@ missing keeps its row and its flows, so the switch looks complete while the inst
 
 from agent.collectors.base import Collector
 from agent.families import Counter, Gauge, Output
-from agent.model.flow import LOCAL, LOCAL_IN_DATABASE, BridgeReading, PortStats
+from agent.model.bridge import LOCAL, LOCAL_IN_DATABASE, BridgeReading, PortStats
 from agent.model.node import Node
 from agent.model.switch import Interface
 

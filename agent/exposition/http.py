@@ -23,7 +23,7 @@ from agent.exposition import connections, process, text
 from agent.exposition.auth import protect
 from agent.exposition.pages import JOIN_SECONDS, Courier, Press
 from agent.exposition.web_config import WebConfigFile
-from agent.families import Rows, Sample
+from agent.families import Block, Sample
 from agent.scrape import Collected, Scraper
 
 TIMEOUT_HEADER = "X-Prometheus-Scrape-Timeout-Seconds"
@@ -154,15 +154,15 @@ class Exporter:
 
     async def _page(
         self, seconds: float, names: frozenset[str] | None, form: text.Format, *, packed: bool
-    ) -> bytes:
+    ) -> list[bytes]:
         # Writing the page belongs to the deadline too; at most half of it, as for collecting.
         left = seconds - min(2 * self._writing_seconds, seconds / 2)
         collected = await self._scraper.scrape(left, names, self._requests)
         began = time.perf_counter()
         body = text.render(page(collected), form)
         if packed:
-            big = len(body) > GZIP_IN_THREAD_BYTES
-            body = await asyncio.to_thread(_gzip, body) if big else _gzip(body)
+            big = sum(map(len, body)) > GZIP_IN_THREAD_BYTES
+            body = [await asyncio.to_thread(_gzip, body) if big else _gzip(body)]
         # A small page in between (collect[]) must not let the next large one be late.
         spent = time.perf_counter() - began
         self._writing_seconds = max(spent, FORGET * self._writing_seconds)
@@ -227,9 +227,9 @@ def deadline(header: str | None, longest_seconds: float) -> float:
     return max(SHORTEST_DEADLINE_SECONDS, min(seconds, longest_seconds))
 
 
-def page(collected: list[Collected]) -> list[Sample | Rows]:
+def page(collected: list[Collected]) -> list[Sample | Block]:
     """Return all samples of a page; process_* and python_info go with the agent's own."""
-    samples: list[Sample | Rows] = []
+    samples: list[Sample | Block] = []
     for each in collected:
         samples.extend(each.samples)
         if each.facts.name == "agent":
@@ -237,9 +237,9 @@ def page(collected: list[Collected]) -> list[Sample | Rows]:
     return samples
 
 
-def _gzip(body: bytes) -> bytes:
+def _gzip(body: list[bytes]) -> bytes:
     compressor = zlib.compressobj(GZIP_LEVEL, zlib.DEFLATED, zlib.MAX_WBITS | 16)
-    return compressor.compress(body) + compressor.flush()
+    return b"".join([*map(compressor.compress, body), compressor.flush()])
 
 
 def accepts_gzip(header: str) -> bool:

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 
 from aiohttp import hdrs, web
 
+Page = list[bytes]
+"""A page in parts of any size."""
+
 SLICE_BYTES = 1 << 16
 JOIN_SECONDS = 0.1
 HELD_BYTES = 1 << 26
@@ -17,7 +20,7 @@ HELD_BYTES = 1 << 26
 class _Making:
     began: float
     due: float
-    task: asyncio.Task[bytes]
+    task: asyncio.Task[Page]
 
 
 class Press:
@@ -31,9 +34,9 @@ class Press:
     def __init__(self, join_seconds: float = JOIN_SECONDS) -> None:
         self._join_seconds = join_seconds
         self._making: dict[Hashable, _Making] = {}
-        self._tasks: set[asyncio.Task[bytes]] = set()
+        self._tasks: set[asyncio.Task[Page]] = set()
 
-    async def page(self, key: Hashable, due: float, make: Callable[[], Awaitable[bytes]]) -> bytes:
+    async def page(self, key: Hashable, due: float, make: Callable[[], Awaitable[Page]]) -> Page:
         """Return a page that is being made, or make one.
 
         Nobody's going away ends the work: it belongs to all who wait, and a deadline bounds it.
@@ -63,7 +66,7 @@ class Press:
             making = self._making[key] = _Making(now, due, task)
         return await asyncio.shield(making.task)
 
-    def _forget(self, key: Hashable, task: asyncio.Task[bytes]) -> None:
+    def _forget(self, key: Hashable, task: asyncio.Task[Page]) -> None:
         self._tasks.discard(task)
         making = self._making.get(key)
         if making is not None and making.task is task:
@@ -95,7 +98,7 @@ class Courier:
         self._held: dict[int, _Held] = {}
 
     async def send(
-        self, request: web.Request, body: bytes, headers: Mapping[str, str], until: float
+        self, request: web.Request, body: Page, headers: Mapping[str, str], until: float
     ) -> web.StreamResponse:
         """Send a page, and return when the client has it, is gone or was cut off.
 
@@ -107,7 +110,8 @@ class Courier:
             headers: All others.
             until: When the client is cut off, on the loop's clock.
         """
-        response = web.StreamResponse(headers={**headers, hdrs.CONTENT_LENGTH: str(len(body))})
+        length = str(sum(map(len, body)))
+        response = web.StreamResponse(headers={**headers, hdrs.CONTENT_LENGTH: length})
         transport = request.transport
         if transport is None:  # the client is gone; aiohttp finds out by itself
             return response
@@ -122,8 +126,8 @@ class Courier:
         return response
 
     @contextlib.contextmanager
-    def _holding(self, body: bytes, transport: asyncio.Transport) -> Iterator[None]:
-        held = self._held.setdefault(id(body), _Held(len(body)))
+    def _holding(self, body: Page, transport: asyncio.Transport) -> Iterator[None]:
+        held = self._held.setdefault(id(body), _Held(sum(map(len, body))))
         held.transports.append(transport)
         self._make_room(held)
         try:
@@ -143,11 +147,12 @@ class Courier:
                 transport.abort()
 
 
-async def _write(request: web.Request, response: web.StreamResponse, body: bytes) -> None:
+async def _write(request: web.Request, response: web.StreamResponse, body: Page) -> None:
     await response.prepare(request)
     if request.method == hdrs.METH_HEAD:
         return
-    view = memoryview(body)
-    for start in range(0, len(body), SLICE_BYTES):
-        await response.write(view[start : start + SLICE_BYTES])
-        await request.writer.drain()
+    for part in body:
+        view = memoryview(part)
+        for start in range(0, len(part), SLICE_BYTES):
+            await response.write(view[start : start + SLICE_BYTES])
+            await request.writer.drain()

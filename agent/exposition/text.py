@@ -7,7 +7,7 @@ Written here and not by prometheus_client because a node has 100,000 flows: see 
 from collections.abc import Iterable
 from enum import Enum
 
-from agent.families import Family, Rows, Sample, Value
+from agent.families import Block, Family, Sample, Value
 
 
 class Format(Enum):
@@ -47,28 +47,57 @@ def _weight(text: str) -> float:
         return 0.0
 
 
-def render(samples: Iterable[Sample | Rows], form: Format) -> bytes:
-    """Write a page; samples of a family may come apart, on the page they stand together."""
-    families: dict[str, tuple[Family, list[str]]] = {}
+def render(samples: Iterable[Sample | Block], form: Format) -> list[bytes]:
+    """Write a page; samples of a family may come apart, on the page they stand together.
+
+    Returns:
+        The page in parts. Blocks are parts as they are: nobody copies the lines of 100,000 flows.
+    """
+    families: dict[str, tuple[Family, list[str | bytes]]] = {}
     for sample in samples:
         family = sample.family
         entry = families.get(family.name)
         if entry is None:
             entry = families[family.name] = (family, [])
-        if isinstance(sample, Rows):
-            name = family.name
-            entry[1].extend(f"{name}{text} {number(value)}\n" for text, value in sample.rows)
+        if isinstance(sample, Block):
+            if sample.lines:
+                entry[1].append(sample.lines)
         elif sample.value is not None:
             line = f"{family.name}{sample.suffix}{sample.labels} {number(sample.value)}\n"
             entry[1].append(line)
-    page: list[str] = []
+    page = _Page()
     for family, lines in families.values():
         if lines:
-            page.append(header(family, form))
-            page.extend(lines)
+            page.write(header(family, form))
+            for part in lines:
+                page.write(part)
     if form is Format.OPENMETRICS:
-        page.append("# EOF\n")
-    return "".join(page).encode("utf-8", "replace")
+        page.write("# EOF\n")
+    return page.parts()
+
+
+class _Page:
+    """Joins short lines and leaves long parts alone."""
+
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []
+        self._lines: list[str] = []
+
+    def write(self, part: str | bytes) -> None:
+        if isinstance(part, str):
+            self._lines.append(part)
+            return
+        self._flush()
+        self._parts.append(part)
+
+    def parts(self) -> list[bytes]:
+        self._flush()
+        return self._parts
+
+    def _flush(self) -> None:
+        if self._lines:
+            self._parts.append("".join(self._lines).encode("utf-8", "replace"))
+            self._lines = []
 
 
 def header(family: Family, form: Format) -> str:

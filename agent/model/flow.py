@@ -1,67 +1,91 @@
-"""Tables, ports and flows of a bridge as OpenFlow tells them."""
+"""Flows as OpenFlow tells them: what each is, what it does, and its counters in columns."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-LOCAL = 0xFFFFFFFE
-"""OFPP_LOCAL, the bridge's own port, as OpenFlow 1.1 and later number it (openflow-1.1.h)."""
-LOCAL_IN_DATABASE = 0xFFFE
-"""The same in Interface.ofport, which has OpenFlow 1.0's 16 bits."""
+import numpy as np
+from numpy.typing import NDArray
+
+Counts = NDArray[np.uint64]
+"""n_packets or n_bytes of a table's flows, in the order of its flows."""
+UNKNOWN = np.uint64(0xFFFFFFFFFFFFFFFF)
+"""All-ones on the wire: the switch does not know the number."""
+ABSENT = -1
+"""In ``TableFlows.before``: the flow was not there."""
+OWN_TABLE = 255
+"""OFPTT_ALL as the table of a resubmit: the table that the flow stands in."""
 
 
-@dataclass(frozen=True, slots=True)
-class TableStats:
-    """Table statistics; they survive the deletion of flows. Counts are packets."""
+class Scope(NamedTuple):
+    """What a match names exactly and whole, of the fields that tell whose packets a flow meets.
 
-    table_id: int
-    flows: int
-    lookups: int
-    matches: int
-
-
-@dataclass(frozen=True, slots=True)
-class PortStats:
-    """Port statistics; ``None`` where OpenFlow says all-ones, which means not known.
+    ``None`` where the match does not have the field, or only with a mask.
 
     Attributes:
-        number: OpenFlow port number.
-        custom: Custom statistics of the device by name (DPDK, vhost, AF_XDP).
+        in_port: OpenFlow port number.
+        reg5: Neutron's firewall: the port's OpenFlow number.
+        reg14: OVN: key of the logical port that packets came in by.
+        reg15: OVN: key of the logical port that packets go out by.
+        metadata: OVN: key of the datapath.
     """
 
-    number: int
-    rx_packets: int | None = None
-    tx_packets: int | None = None
-    rx_bytes: int | None = None
-    tx_bytes: int | None = None
-    rx_dropped: int | None = None
-    tx_dropped: int | None = None
-    rx_errors: int | None = None
-    tx_errors: int | None = None
-    rx_frame_errors: int | None = None
-    rx_over_errors: int | None = None
-    rx_crc_errors: int | None = None
-    collisions: int | None = None
-    custom: Mapping[str, int] = field(default_factory=dict)
+    in_port: int | None = None
+    reg5: int | None = None
+    reg14: int | None = None
+    reg15: int | None = None
+    metadata: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class BridgeReading:
-    """What goes with every scrape of a bridge.
+class Effect:
+    """What a flow's instructions, or the actions of a group's bucket, do with a packet.
+
+    As far as its fate needs: equal effects are judged equally. Contents of clone count as if
+    they stood outside.
 
     Attributes:
-        bridge: Its name.
-        echo_seconds: Round trip of an OpenFlow ECHO: latency of ovs-vswitchd's main loop.
-        tables: By table id; only tables that have a flow or a lookup.
-        ports: Statistics by port number.
-        port_names: Port descriptions' names by port number, cut at 15 bytes by OpenFlow.
+        action: The kind of action that decides, the ``action`` label.
+        delivers: Sends the packet out: output in any form but to CONTROLLER or to none, or an
+            action that is not known, which may.
+        punts: Sends it to a controller.
+        userdata: Of each controller action in order; ``b""`` for one without.
+        groups: Groups that apply_actions names.
+        tables: Where it continues, in order: resubmit, goto_table, ct with ``table=``.
+            ``OWN_TABLE`` means the flow's own.
+        goes_to: The one of them that is goto_table: the packet's action set goes along.
+        writes_output: write_actions puts an output into the action set.
+        writes_groups: Groups that write_actions puts there.
+        clears: clear_actions empties it before.
+        conjunction: It is a clause of a conjunction: it does nothing by itself.
     """
 
-    bridge: str
-    echo_seconds: float
-    tables: tuple[TableStats, ...]
-    ports: Mapping[int, PortStats]
-    port_names: Mapping[int, str]
+    action: str = "drop"
+    delivers: bool = False
+    punts: bool = False
+    userdata: tuple[bytes, ...] = ()
+    groups: tuple[int, ...] = ()
+    tables: tuple[int, ...] = ()
+    goes_to: int | None = None
+    writes_output: bool = False
+    writes_groups: tuple[int, ...] = ()
+    clears: bool = False
+    conjunction: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A group's description.
+
+    Attributes:
+        group_id: Its number.
+        sends_copies: Of type all: each bucket gets a copy; else one bucket gets the packet.
+        buckets: What each does; none drops.
+    """
+
+    group_id: int
+    sends_copies: bool
+    buckets: tuple[Effect, ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,24 +97,91 @@ class Flow:
         priority: 0 to 65535.
         match: As ``ovs-ofctl --names dump-flows`` writes it, without the priority.
         cookie: As the controller set it.
-        action: The kind of action that decides (see METRICS in docs).
-        in_port: OpenFlow port number that the match names exactly; ``None`` without one.
+        scope: Whose packets it meets.
+        effect: What it does with them.
+        output: The one OpenFlow port that it sends to; ``None`` without, or with several.
     """
 
     table_id: int
     priority: int
     match: str
     cookie: int
-    action: str
-    in_port: int | None
+    scope: Scope = Scope()  # noqa: RUF009 - a tuple: nobody can change the one default
+    effect: Effect = Effect()
+    output: int | None = None
 
 
-class FlowCount(NamedTuple):
-    """A flow with its counters at one reading; ``None`` where the switch says all-ones."""
+@dataclass(frozen=True, slots=True, eq=False)
+class TableFlows:
+    """One table, read completely.
 
-    flow: Flow
-    packets: int | None
-    bytes: int | None
+    Attributes:
+        table_id: OpenFlow table.
+        flows: In the switch's order. The same tuple as in the reading before when nothing but
+            numbers changed: what depends on flows alone is computed again only for another tuple.
+        packets: n_packets of each; ``UNKNOWN`` where the switch does not say.
+        octets: n_bytes of each, likewise.
+        before: Where each flow stood in the last complete reading of this table, ``ABSENT`` for
+            one that is new; ``None`` when all stand where they stood. A flow is the same when
+            table, priority and match are, whatever became of cookie and actions.
+        restarted: Indexes of flows whose counters the switch set to zero when it added them
+            again (flag reset_counts, with another time of creation).
+        modified: How many have another cookie, other flags, timeouts or instructions than before.
+        first: Whether this is the first complete reading: then ``before`` says nothing.
+        returned: Last packets and bytes, by index, of new flows that the reading before missed
+            because it took the table in pieces.
+        partial: Whether flows are missing that may still be there, for that reason.
+    """
+
+    table_id: int
+    flows: tuple[Flow, ...]
+    packets: Counts
+    octets: Counts
+    before: NDArray[np.int64] | None = None
+    restarted: tuple[int, ...] = ()
+    modified: int = 0
+    first: bool = False
+    returned: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+    partial: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What a bridge's ledgers add up to. All count from the start of the agent.
+
+    Attributes:
+        dropped: Packets by (table, kind): lost, copy or patch.
+        interfaces: Packets lost by (interface, direction): from_instance or to_instance.
+        unattributed: Packets by table that matched, but that no reading of flows accounts for.
+        changes: Flows added, removed, modified.
+    """
+
+    dropped: Mapping[tuple[int, str], int] = field(default_factory=dict)
+    interfaces: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    unattributed: Mapping[int, int] = field(default_factory=dict)
+    changes: Mapping[str, int] = field(default_factory=dict)
+
+
+KINDS = ("open", "lost", "copy", "patch", "closed", "conjunction")
+"""What becomes of the packets of a flow; see ``pipelines/fate.py``. Codes are places here."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fate:
+    """The judgement over a bridge's flows; the same object until structure changes.
+
+    Attributes:
+        kinds: By table, the code (place in ``KINDS``) of each flow, in the order of the flows.
+        owners: By table, index -> (OpenFlow port, direction) of flows of kind lost whose packets
+            belong to one port.
+        names: Names of tables, where the pipeline is known.
+        pipeline: ``neutron``, ``ovn``, ... or ``""`` when it is not known.
+    """
+
+    kinds: Mapping[int, NDArray[np.uint8]] = field(default_factory=dict)
+    owners: Mapping[int, Mapping[int, tuple[int, str]]] = field(default_factory=dict)
+    names: Mapping[int, str] = field(default_factory=dict)
+    pipeline: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +190,17 @@ class FlowReading:
 
     Attributes:
         bridge: Its name.
-        flows: Those that have series.
+        tables: Those that have flows, by number.
+        fate: What becomes of their packets.
+        totals: The ledgers.
+        shown: By table, indexes of the flows that have series; ``None`` for all of them, a table
+            that is missing for none.
         left_out: How many flows have no series, by the rules of ``flows.mode``.
     """
 
     bridge: str
-    flows: tuple[FlowCount, ...]
+    tables: tuple[TableFlows, ...] = ()
+    fate: Fate = field(default_factory=Fate)
+    totals: Totals = field(default_factory=Totals)
+    shown: Mapping[int, NDArray[np.int64] | None] = field(default_factory=dict)
     left_out: int = 0

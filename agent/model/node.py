@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from agent.errors import Reason, UnknownFactError
+from agent.model.bridge import BridgeReading
 from agent.model.datapath import Bond, Conntrack, Datapath, Fdb, Pmd, Upcalls, Vswitchd
-from agent.model.flow import BridgeReading, FlowReading
+from agent.model.flow import FlowReading
 from agent.model.switch import Switch
 
 T = TypeVar("T")
@@ -40,7 +41,13 @@ class Known(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class SourceFacts:
-    """A source's health. Times are Unix seconds; counts are since the agent started."""
+    """A source's health. Times are Unix seconds; counts are since the agent started.
+
+    Attributes:
+        throttled: Readings that were refused to spare the peer.
+        min_interval_seconds: Distance at which it may be read every time; ``None`` until known,
+            or without a limit.
+    """
 
     name: str
     configured: bool
@@ -51,6 +58,8 @@ class SourceFacts:
     failures: Mapping[Reason, int]
     events: Mapping[str, int]
     deadline_exceeded: int
+    throttled: int = 0
+    min_interval_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,105 +10,27 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from pathlib import Path
 from typing import Any
 
 from agent.config import Settings
 from agent.errors import Reason, SourceError
 from agent.health import SourceHealth
-from agent.model.flow import BridgeReading, FlowCount, FlowReading, PortStats
+from agent.model.bridge import BridgeReading, PortStats
+from agent.model.flow import FlowReading
 from agent.sources import unix_socket
-from agent.sources.openflow_connection import Connection, open_connection
+from agent.sources.openflow_connection import Connection
+from agent.sources.openflow_flows import BridgeFlows, surroundings
+from agent.sources.openflow_peer import BridgePeer
+from agent.sources.pacing import Budget
 from agent.store import Reading, Store
-from agent.supervise import Backoff
 from agent.wire.openflow import messages as of
-from agent.wire.openflow.decoder import FlowDecoder
 
-BACK_BELOW = 0.8
-"""``flows.mode=auto`` shows a bridge's flows again below this share of max_per_bridge."""
 MAX_BRIDGES = 1024
-VERSION_RETRY_SECONDS = 30.0
-"""Between tries of a bridge that allows no version of ours."""
+FLOWS = "flows of all bridges"
+"""The part of the source's health that is throttled."""
 
 
-class BridgePeer:
-    """One bridge's connection, its backoff, and what was decoded on it."""
-
-    def __init__(self, path: Path, settings: Settings) -> None:
-        self._path = path
-        self._timeout_seconds = settings.timeouts.openflow_seconds
-        self._reply_limit_bytes = settings.limits.openflow_reply_bytes
-        self._backoff = Backoff()
-        self._connection: Connection | None = None
-        self._attempt: asyncio.Task[Connection] | None = None
-        self.decoder = FlowDecoder()
-        self.above_limit = False
-
-    async def connection(self) -> Connection | None:
-        """Return the open connection, or make one.
-
-        An attempt that a stopped ovs-vswitchd does not answer is not given up but waited for
-        again by the next reading: a new one each time would fill the socket's backlog and lock
-        out whoever comes to repair it, and this one is answered at once when it goes on.
-
-        Returns:
-            ``None`` while it is too early to try again; the last failure stands.
-
-        Raises:
-            SourceError: If it cannot be made.
-        """
-        if self._connection is not None and not self._connection.closed:
-            return self._connection
-        if self._attempt is None:
-            if not self._backoff.ready:
-                return None
-            self._attempt = asyncio.create_task(
-                open_connection(self._path, self._timeout_seconds, self._reply_limit_bytes),
-                name=f"connect {self._path}",
-            )
-        attempt = self._attempt
-        await asyncio.wait({attempt}, timeout=self._timeout_seconds)
-        if attempt.cancelled():
-            raise SourceError(Reason.ABSENT, f"{self._path}: the bridge is gone")
-        if not attempt.done():
-            raise SourceError(Reason.TIMEOUT, f"{self._path}: no HELLO in time")
-        if attempt is self._attempt:
-            self._attempt = None
-            self._take(attempt)
-        return attempt.result()
-
-    def _take(self, attempt: asyncio.Task[Connection]) -> None:
-        error = attempt.exception()
-        if error is None:
-            self._connection = attempt.result()
-            self._backoff.succeeded()
-        elif isinstance(error, SourceError) and error.reason is Reason.REFUSED:
-            # Versions are a setting, and each try is a line in ovs-vswitchd's log. (A socket that
-            # nobody listens on is refused too, but by connect(): errno says so.)
-            version = not isinstance(error.__cause__, OSError)
-            self._backoff.failed(VERSION_RETRY_SECONDS if version else 0.0)
-        else:
-            self._backoff.failed()
-
-    def drop(self, connection: Connection) -> None:
-        """Close a connection that failed; another that was made meanwhile stays."""
-        connection.close()
-        if self._connection is connection:
-            self._connection = None
-
-    def close(self) -> None:
-        """Close the connection and give up an attempt."""
-        if self._connection is not None:
-            self.drop(self._connection)
-        attempt, self._attempt = self._attempt, None
-        if attempt is None:
-            return
-        if attempt.done() and not attempt.cancelled() and attempt.exception() is None:
-            attempt.result().close()
-        attempt.cancel()
-
-
-Read = Callable[[str, BridgePeer, Connection], Awaitable[BridgeReading | FlowReading]]
+Read = Callable[[str, BridgePeer, Connection], Awaitable[BridgeReading | FlowReading | None]]
 
 
 class OpenFlowSource:
@@ -118,12 +40,22 @@ class OpenFlowSource:
         settings: The configuration.
         store: Takes the readings, knows the bridges of the database.
         health: Has a part for each bridge, and one for its flows.
+        from_figures: Ledgers begin at the flows' own figures, for a reading without a before.
     """
 
-    def __init__(self, settings: Settings, store: Store, health: SourceHealth) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        health: SourceHealth,
+        *,
+        from_figures: bool = False,
+    ) -> None:
         self._settings = settings
         self._store = store
         self.health = health
+        self._from_figures = from_figures
+        self._budget = Budget(settings.flows.duty_cycle, clock=store.clock)
         self._peers: dict[str, BridgePeer] = {}
 
     async def read_bridges(self) -> None:
@@ -131,8 +63,20 @@ class OpenFlowSource:
         await self._each(self._read_bridge, "", self._store.bridges)
 
     async def read_flows(self) -> None:
-        """Read the flows of every bridge into the store."""
+        """Read the flows of every bridge into the store.
+
+        All bridges, or none: their one ovs-vswitchd has given us its share of time, or not.
+        """
+        if not self._budget.allows():
+            self.health.throttled(self._budget.min_interval_seconds, FLOWS)
+            for name in self._peers:
+                self._store.flows.withdraw(name)
+            return
+        for peer in self._peers.values():
+            peer.flows.cost_seconds = 0.0
         await self._each(self._read_flows, " flows", self._store.flows)
+        self._budget.spend(sum(peer.flows.cost_seconds for peer in self._peers.values()))
+        self.health.min_interval(self._budget.min_interval_seconds, FLOWS)
 
     def close(self) -> None:
         """Close all connections."""
@@ -172,7 +116,11 @@ class OpenFlowSource:
                 readings.withdraw(name)
                 self.health.failed(error, name + suffix)
         else:
-            if self._peers.get(name) is peer:  # else it was deleted while it was read
+            if self._peers.get(name) is not peer:
+                return  # it was deleted while it was read
+            if reading is None:  # not asked, to spare it
+                readings.withdraw(name)
+            else:
                 readings.put(reading, name, taken)
                 self.health.good(name + suffix, time.perf_counter() - began)
 
@@ -189,8 +137,15 @@ class OpenFlowSource:
             self._store.flows.withdraw(gone)
         rundir = self._settings.ovs.rundir
         for new in set(names) - self._peers.keys():
-            self._peers[new] = BridgePeer(rundir / f"{new}.mgmt", self._settings)
-        self.health.keep_parts({*names, *(f"{name} flows" for name in names)})
+            flows = BridgeFlows(
+                new,
+                self._settings,
+                self.health,
+                clock=self._store.clock,
+                from_figures=self._from_figures,
+            )
+            self._peers[new] = BridgePeer(rundir / f"{new}.mgmt", self._settings, flows)
+        self.health.keep_parts({FLOWS, *names, *(f"{name} flows" for name in names)})
         return {name: self._peers[name] for name in names}
 
     def _names(self) -> list[str]:
@@ -225,33 +180,15 @@ class OpenFlowSource:
             tables=tuple(table for table in tables if table.flows or table.lookups),
             ports={number: self._without_custom(stats) for number, stats in ports.items()},
             port_names=of.parse_port_desc(connection.version, descriptions),
+            meters=of.parse_meter_stats(
+                await connection.multipart(of.Multipart.METER, of.meter_stats_request_body())
+            ),
         )
 
-    async def _read_flows(self, name: str, peer: BridgePeer, connection: Connection) -> FlowReading:
-        tables = of.parse_table_stats(await connection.multipart(of.Multipart.TABLE))
-        total = sum(table.flows for table in tables)
-        if not self._shown(peer, total):
-            return FlowReading(name, (), left_out=total)
-        descriptions = await connection.multipart(of.Multipart.PORT_DESC)
-        wanted = [table.table_id for table in tables if table.flows]
-        names = of.parse_port_desc(connection.version, descriptions)
-        peer.decoder.prepare(names, set(wanted))
-        flows: list[FlowCount] = []
-        for table_id in wanted:
-            bodies = await connection.multipart(of.Multipart.FLOW, of.flow_request_body(table_id))
-            for batch in peer.decoder.decode(table_id, bodies):
-                flows += batch
-                await asyncio.sleep(0)
-            await asyncio.sleep(self._settings.flows.table_pause_seconds)
-        return FlowReading(name, tuple(flows))
-
-    def _shown(self, peer: BridgePeer, flows: int) -> bool:
-        """Decide by rule and size alone, with a hysteresis so that series do not flap."""
-        mode, limit = self._settings.flows.mode, self._settings.flows.max_per_bridge
-        if mode != "auto":
-            return mode == "all"
-        peer.above_limit = flows > limit * (BACK_BELOW if peer.above_limit else 1.0)
-        return not peer.above_limit
+    async def _read_flows(
+        self, name: str, peer: BridgePeer, connection: Connection
+    ) -> FlowReading | None:
+        return await peer.flows.read(connection, surroundings(self._store.switch.known(), name))
 
     def _without_custom(self, stats: PortStats) -> PortStats:
         patterns = self._settings.interfaces.custom_statistics

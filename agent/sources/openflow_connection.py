@@ -6,17 +6,19 @@ an unread answer would stay in ovs-vswitchd's memory.
 """
 
 import asyncio
+import socket
+import struct
 import time
 from pathlib import Path
 
-from agent.errors import ParseError, Reason, SourceError
+from agent.errors import Reason, SourceError
 from agent.sources import unix_socket
+from agent.sources.openflow_inbox import Inbox
 from agent.wire.openflow import messages as of
 
+_UCRED = struct.Struct("3i")
+"""pid, uid, gid: struct ucred, unix(7)."""
 MAX_XID = 0xFFFFFFFF
-NEWEST_VERSION = 6
-"""OpenFlow 1.5; a first byte above that is another protocol, and the length is not one."""
-
 MAX_UNSENT_BYTES = 1 << 18
 """Requests are small and one at a time; what piles up is ECHO replies that nobody reads."""
 
@@ -26,46 +28,52 @@ class Connection:
 
     Attributes:
         version: The negotiated OpenFlow version.
+        waited_seconds: Time spent waiting for whole answers since the beginning: at most that
+            long was ovs-vswitchd's main thread busy with us.
     """
 
-    def __init__(
-        self,
-        peer: str,
-        streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
-        timeout_seconds: float,
-        reply_limit_bytes: int,
-    ) -> None:
+    def __init__(self, peer: str, timeout_seconds: float, reply_limit_bytes: int) -> None:
         self._peer = peer
-        self._reader, self._writer = streams
         self._timeout_seconds = timeout_seconds
         self._reply_limit_bytes = reply_limit_bytes
         self._xid = 0
         self._lock = asyncio.Lock()
         self._pending: _Pending | None = None
-        self._receiver: asyncio.Task[None] | None = None
+        self._transport: asyncio.Transport | None = None
+        self._greeting: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._failure = SourceError(Reason.BROKEN, f"{peer}: closed the connection")
+        self.closed = False
         self.version = of.Version.OF13
+        self.waited_seconds = 0.0
 
     @property
-    def closed(self) -> bool:
-        """Whether the connection has ended, from either side."""
-        return self._receiver is None or self._receiver.done()
+    def process(self) -> int | None:
+        """Process id of the one who listens; ``None`` when it lives in another pid namespace."""
+        if self._transport is None:
+            return None
+        sock = self._transport.get_extra_info("socket")
+        credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)
+        pid, _uid, _gid = _UCRED.unpack(credentials)
+        return pid or None
 
     async def start(self) -> None:
-        """Say HELLO, agree on a version and begin to receive.
+        """Connect, say HELLO and agree on a version.
 
         Takes as long as the peer takes; the caller decides how long it waits.
 
         Raises:
-            SourceError: refused when the bridge allows neither OpenFlow 1.3 nor 1.4.
+            SourceError: With any of the reasons; refused when the bridge allows neither OpenFlow
+                1.3 nor 1.4.
         """
+        inbox = Inbox(self._dispatch, self._end)
+        self._transport = await unix_socket.connect_protocol(Path(self._peer), inbox)
         with unix_socket.errors_of(self._peer):
             self._send(of.hello((of.Version.OF13, of.Version.OF14), self._next_xid()))
-            version = of.negotiate(await self._message(), (of.Version.OF13, of.Version.OF14))
+            greeting = await self._greeting
+            version = of.negotiate(greeting, (of.Version.OF13, of.Version.OF14))
         if version is None:
             raise SourceError(Reason.REFUSED, f"{self._peer}: allows neither OpenFlow 1.3 nor 1.4")
         self.version = version
-        self._receiver = asyncio.create_task(self._receive(), name=f"receive {self._peer}")
 
     async def echo(self) -> float:
         """Return the round trip of an ECHO in seconds. Raises SourceError."""
@@ -87,11 +95,11 @@ class Connection:
 
     def close(self) -> None:
         """End the connection; who waits for an answer hears why. Harmless when it has ended."""
+        self.closed = True
         if self._pending is not None:
             self._pending.fail(self._failure)
-        if self._receiver is not None:
-            self._receiver.cancel()
-        self._writer.close()
+        if self._transport is not None:
+            self._transport.abort()
 
     async def _ask(self, request: bytes, pending: "_Pending") -> None:
         """Send a request and wait for its whole answer, one request at a time."""
@@ -99,6 +107,7 @@ class Connection:
             if self.closed:
                 raise self._failure
             self._pending = pending
+            began = time.perf_counter()
             try:
                 with unix_socket.errors_of(self._peer):
                     async with asyncio.timeout(self._timeout_seconds):
@@ -115,6 +124,7 @@ class Connection:
                 raise
             finally:
                 self._pending = None
+                self.waited_seconds += time.perf_counter() - began
 
     def _next_xid(self) -> int:
         self._xid = self._xid % MAX_XID + 1
@@ -124,32 +134,31 @@ class Connection:
         """The one place that writes to the switch: reading requests pass, nothing else."""
         if not of.is_allowed(message):
             raise ValueError(f"not a reading request: {message[:16].hex()}")
-        if self._writer.transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
-            self._writer.transport.abort()
+        if self._transport is None:
+            raise self._failure
+        if self._transport.get_write_buffer_size() > MAX_UNSENT_BYTES:
             raise SourceError(Reason.BROKEN, f"{self._peer}: asks and does not read the answers")
-        self._writer.write(message)
+        self._transport.write(message)
 
-    async def _message(self) -> bytes:
-        header = await self._reader.readexactly(of.HEADER_LENGTH)
-        parsed = of.parse_header(header)
-        if parsed.version > NEWEST_VERSION:
-            raise ParseError(f"not OpenFlow: {header!r}")
-        return header + await self._reader.readexactly(parsed.length - of.HEADER_LENGTH)
-
-    async def _receive(self) -> None:
-        """Read until the end, and give everybody who waits what it waits for."""
-        try:
-            with unix_socket.errors_of(self._peer):
-                while True:
-                    self._dispatch(await self._message())
-        except SourceError as error:
-            self._failure = error
-            if self._pending is not None:
-                self._pending.fail(error)
-        finally:
-            self._writer.close()
+    def _end(self, error: Exception | None) -> None:
+        """Give everybody who waits what it waits for: the reason why it will not come."""
+        self.closed = True
+        if error is not None:
+            try:
+                with unix_socket.errors_of(self._peer):
+                    raise error
+            except SourceError as failure:
+                self._failure = failure
+        if self._pending is not None:
+            self._pending.fail(self._failure)
+        if not self._greeting.done():
+            self._greeting.set_exception(self._failure)
+            self._greeting.exception()  # who waits for it hears; nobody need
 
     def _dispatch(self, message: bytes) -> None:
+        if not self._greeting.done():
+            self._greeting.set_result(message)
+            return
         header = of.parse_header(message)
         if header.type == of.Type.ECHO_REQUEST:
             self._send(of.echo_reply(self.version, header.xid, message[of.HEADER_LENGTH :]))
@@ -202,9 +211,7 @@ async def open_connection(path: Path, timeout_seconds: float, reply_limit_bytes:
     Raises:
         SourceError: With any of the reasons.
     """
-    connection = Connection(
-        str(path), await unix_socket.connect(path), timeout_seconds, reply_limit_bytes
-    )
+    connection = Connection(str(path), timeout_seconds, reply_limit_bytes)
     try:
         await connection.start()
     except BaseException:

@@ -44,18 +44,37 @@ def errors_of(peer: str) -> Iterator[None]:
 async def connect(path: Path) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Connect to a listening UNIX socket.
 
-    A local connect() succeeds or fails at once; asyncio would take the EAGAIN of a full backlog
-    for a connection in progress and hand out a socket that is not connected.
-
     Raises:
         SourceError: absent, refused, denied, timeout (full backlog) or broken.
     """
-    with errors_of(str(path)):
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-        try:
-            sock.settimeout(0)
-            sock.connect(str(path))
-            return await asyncio.open_unix_connection(sock=sock)
-        except BaseException:
-            sock.close()
-            raise
+    with errors_of(str(path)), _connected(path) as sock:
+        return await asyncio.open_unix_connection(sock=sock)
+
+
+async def connect_protocol(path: Path, protocol: asyncio.BaseProtocol) -> asyncio.Transport:
+    """Connect to a listening UNIX socket, with a protocol that takes what comes.
+
+    Raises:
+        SourceError: As ``connect``.
+    """
+    loop = asyncio.get_running_loop()
+    with errors_of(str(path)), _connected(path) as sock:
+        transport, _protocol = await loop.create_unix_connection(lambda: protocol, sock=sock)
+    return transport
+
+
+@contextmanager
+def _connected(path: Path) -> Iterator[socket.socket]:
+    """Give a connected socket, and close it if it cannot be used.
+
+    A local connect() succeeds or fails at once; asyncio would take the EAGAIN of a full backlog
+    for a connection in progress and hand out a socket that is not connected.
+    """
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        sock.settimeout(0)
+        sock.connect(str(path))
+        yield sock
+    except BaseException:
+        sock.close()
+        raise

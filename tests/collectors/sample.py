@@ -7,7 +7,18 @@ has numbers that are all different, so that no two can be mixed up unnoticed.
 
 from dataclasses import replace
 
+import numpy as np
+from numpy.typing import NDArray
+
 from agent.errors import Reason
+from agent.model.bridge import (
+    LOCAL,
+    LOCAL_IN_DATABASE,
+    BridgeReading,
+    MeterStats,
+    PortStats,
+    TableStats,
+)
 from agent.model.datapath import (
     Bond,
     BondMember,
@@ -19,14 +30,15 @@ from agent.model.datapath import (
     Vswitchd,
 )
 from agent.model.flow import (
-    LOCAL,
-    LOCAL_IN_DATABASE,
-    BridgeReading,
+    KINDS,
+    UNKNOWN,
+    Effect,
+    Fate,
     Flow,
-    FlowCount,
     FlowReading,
-    PortStats,
-    TableStats,
+    Scope,
+    TableFlows,
+    Totals,
 )
 from agent.model.node import AgentFacts, CollectorFacts, Known, Node, SourceFacts
 from agent.model.switch import Bridge, Controller, Interface, Manager, Port, Switch
@@ -272,6 +284,11 @@ BRIDGES = {
         (TableStats(0, 3, 970, 970), TableStats(22, 2, 736, 736)),
         {1: virtual(1, 853), 2: virtual(2, 117), LOCAL: counted(LOCAL, 4900)},
         {1: "patch-int", 2: "vxlan-ac10000b", LOCAL: "br-tun"},
+        meters=(
+            MeterStats(7, 5000, 640000, (12, 3), (1536, 384)),
+            MeterStats(8, None, 100, (None,), (None,)),
+            MeterStats(0xFFFFFFFE, 40, 2400, (1,), (60,)),
+        ),
     ),
 }
 
@@ -288,51 +305,112 @@ LONG_MATCH = "tcp6," + ",".join(
 """Longer than 512 characters: neutron does not write such a flow, a tenant's rules may."""
 
 BR_INT = 0x50EBD87957CF5C44
-INT_FLOWS = (
-    FlowCount(Flow(0, 65535, "dl_vlan=4095", BR_INT, "drop", None), 0, 0),
-    FlowCount(Flow(0, 3, 'in_port="int-br-provider",dl_vlan=100', BR_INT, "resubmit", 1), 9, 666),
-    FlowCount(Flow(0, 2, 'in_port="int-br-mgmt"', BR_INT, "drop", 2), 400, 72560),
-    FlowCount(Flow(0, 0, "", BR_INT, "resubmit", None), 519, 77937),
-    FlowCount(Flow(60, 100, 'in_port="tap648437e1-0d"', BR_INT, "resubmit", 4), 134, 13702),
-    FlowCount(
-        Flow(
-            71,
-            65,
-            'ip,reg5=0x5,in_port="tap13abc033-93",dl_src=fa:16:3e:6d:9f:87,nw_src=10.0.0.205',
-            BR_INT,
-            "ct",
-            5,
-        ),
-        216,
-        46166,
+RESUBMIT, CT, OUTPUT = (
+    Effect("resubmit", tables=(58,)),
+    Effect("ct", tables=(72,)),
+    Effect("output", delivers=True),
+)
+DROP, NORMAL, CLAUSE = (
+    Effect(),
+    Effect("normal", delivers=True),
+    Effect("conjunction", conjunction=True),
+)
+
+
+def flow(
+    table: int,
+    priority: int,
+    match: str,
+    effect: Effect,
+    in_port: int | None = None,
+    cookie: int = BR_INT,
+) -> Flow:
+    return Flow(table, priority, match, cookie, Scope(in_port), effect)
+
+
+def table(*counted: tuple[Flow, int | None, int | None]) -> TableFlows:
+    """Make a table of flows with packets and bytes, ``None`` where the switch does not say."""
+    flows = tuple(flow for flow, _packets, _octets in counted)
+    packets, octets = (
+        np.array([UNKNOWN if row[at] is None else row[at] for row in counted], np.uint64)
+        for at in (1, 2)
+    )
+    return TableFlows(flows[0].table_id, flows, packets, octets)
+
+
+INT_TABLES = (
+    table(
+        (flow(0, 65535, "dl_vlan=4095", DROP), 0, 0),
+        (flow(0, 3, 'in_port="int-br-provider",dl_vlan=100', RESUBMIT, 1), 9, 666),
+        (flow(0, 2, 'in_port="int-br-mgmt"', DROP, 2), 400, 72560),
+        (flow(0, 0, "", RESUBMIT), 519, 77937),
     ),
-    FlowCount(Flow(71, 64, LONG_MATCH, BR_INT, "ct", 4), 64, 6400),
-    FlowCount(Flow(81, 100, "arp,reg5=0x4", BR_INT, "output", None), 2, 84),
-    FlowCount(
-        Flow(
-            82,
-            70,
-            "ct_state=+est-rel-rpl,ip,reg6=0x2,nw_src=192.168.101.149",
-            BR_INT,
-            "conjunction",
+    table((flow(60, 100, 'in_port="tap648437e1-0d"', RESUBMIT, 4), 134, 13702)),
+    table(
+        (
+            flow(
+                71,
+                65,
+                'ip,reg5=0x5,in_port="tap13abc033-93",dl_src=fa:16:3e:6d:9f:87,nw_src=10.0.0.205',
+                CT,
+                5,
+            ),
+            216,
+            46166,
+        ),
+        (flow(71, 64, LONG_MATCH, CT, 4), 64, 6400),
+    ),
+    table((flow(81, 100, "arp,reg5=0x4", OUTPUT), 2, 84)),
+    table(
+        (
+            flow(82, 70, "ct_state=+est-rel-rpl,ip,reg6=0x2,nw_src=192.168.101.149", CLAUSE),
             None,
-        ),
-        None,
-        None,
+            None,
+        )
     ),
-    FlowCount(Flow(93, 0, "", BR_INT, "drop", None), 19, 1554),
+    table((flow(93, 0, "", DROP), 19, 1554)),
 )
 BR_TUN = 0x43978A274AB5E8E0
-TUN_FLOWS = (
-    FlowCount(Flow(0, 1, 'in_port="vxlan-ac10000b"', BR_TUN, "resubmit", 2), 117, 14457),
-    FlowCount(Flow(4, 1, "tun_id=0xef", BR_TUN, "resubmit", None), 117, 14457),
-    FlowCount(Flow(22, 0, "", BR_TUN, "drop", None), 726, 117826),
-    FlowCount(Flow(60, 1, "in_port=LOCAL", 0, "normal", LOCAL), 3, 180),
+TUN_TABLES = (
+    table((flow(0, 1, 'in_port="vxlan-ac10000b"', RESUBMIT, 2, BR_TUN), 117, 14457)),
+    table((flow(4, 1, "tun_id=0xef", RESUBMIT, None, BR_TUN), 117, 14457)),
+    table((flow(22, 0, "", DROP, None, BR_TUN), 726, 117826)),
+    table((flow(60, 1, "in_port=LOCAL", NORMAL, LOCAL, 0), 3, 180)),
+)
+
+
+def kinds(**of_table: list[str]) -> dict[int, NDArray[np.uint8]]:
+    """Make codes of kinds: ``kinds(t0=["lost", "open"])``."""
+    return {
+        int(name[1:]): np.array([KINDS.index(kind) for kind in each], np.uint8)
+        for name, each in of_table.items()
+    }
+
+
+INT_FATE = Fate(
+    kinds=kinds(
+        t0=["lost", "open", "patch", "open"],
+        t60=["open"],
+        t71=["open", "open"],
+        t81=["open"],
+        t82=["conjunction"],
+        t93=["closed"],
+    ),
+    names={0: "local_switching", 71: "base_egress", 93: "dropped_traffic"},
+    pipeline="neutron",
+)
+INT_TOTALS = Totals(
+    dropped={(0, "lost"): 0, (0, "copy"): 0, (0, "patch"): 402, (71, "lost"): 14},
+    interfaces={("tap648437e1-0d", "from_instance"): 6, ("tap13abc033-93", "to_instance"): 0},
+    unattributed={0: 0, 71: 3},
+    changes={"added": 7, "removed": 2, "modified": 0},
 )
 FLOWS = {
-    "br-int": FlowReading("br-int", INT_FLOWS),
-    "br-mgmt": FlowReading("br-mgmt", (), left_out=3),
-    "br-tun": FlowReading("br-tun", TUN_FLOWS),
+    "br-int": FlowReading(
+        "br-int", INT_TABLES, INT_FATE, INT_TOTALS, {each.table_id: None for each in INT_TABLES}
+    ),
+    "br-mgmt": FlowReading("br-mgmt", left_out=3),
+    "br-tun": FlowReading("br-tun", TUN_TABLES, shown={each.table_id: None for each in TUN_TABLES}),
 }
 
 KERNEL = Datapath(
@@ -361,6 +439,8 @@ UNIXCTL = SourceFacts(
     failures={**dict.fromkeys(Reason, 0), Reason.TIMEOUT: 3},
     events={},
     deadline_exceeded=2,
+    throttled=4,
+    min_interval_seconds=22.5,
 )
 OVSDB = SourceFacts(
     "ovsdb",

@@ -12,16 +12,16 @@ import pytest
 from agent.collectors import COLLECTORS, NAMES
 from agent.collectors.base import Collector
 from agent.exposition import text
-from agent.families import Rows, Sample, Suppressed
+from agent.families import Block, Sample, Suppressed
 from agent.model.node import Node
 from tests.collectors import sample
-from tests.page import series
+from tests.page import rendered, series
 
 GOLDEN = Path(__file__).parent / "golden"
 BY_NAME = pytest.mark.parametrize("collector", COLLECTORS, ids=NAMES)
 
 
-def output(collector: Collector, node: Node) -> Iterator[Sample | Rows]:
+def output(collector: Collector, node: Node) -> Iterator[Sample | Block]:
     """Yield what goes on the page."""
     for part in collector.collect:
         for item in part(node):
@@ -31,7 +31,7 @@ def output(collector: Collector, node: Node) -> Iterator[Sample | Rows]:
 
 @BY_NAME
 def test_says_of_the_sample_what_its_golden_page_says(collector: Collector) -> None:
-    page = text.render(output(collector, sample.node()), text.Format.TEXT)
+    page = rendered(output(collector, sample.node()))
     golden = GOLDEN / f"{collector.name}.prom"
     if os.environ.get("UPDATE_GOLDEN") == "1":
         golden.write_bytes(page)
@@ -70,6 +70,6 @@ def test_there_is_no_golden_page_without_a_collector() -> None:
 @pytest.mark.parametrize("form", list(text.Format))
 def test_a_page_of_all_collectors_has_no_series_twice(form: text.Format) -> None:
     node = sample.node()
-    page = text.render((item for c in COLLECTORS for item in output(c, node)), form)
+    page = rendered((item for c in COLLECTORS for item in output(c, node)), form)
     both = series(page, form)  # fails at the second
     assert len(both) == sum(not line.startswith(b"#") for line in page.splitlines())

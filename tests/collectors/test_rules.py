@@ -4,14 +4,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from agent.collectors import COLLECTORS, interface
 from agent.collectors.base import Collector
-from agent.collectors.flow import CUT_MATCH, MAX_MATCH, LabelTexts, cut
+from agent.collectors.flow import CUT_MATCH, MAX_MATCH, Views, cut
 from agent.errors import UnknownFactError
-from agent.families import Output, Sample, Suppressed
-from agent.model.flow import LOCAL, BridgeReading, Flow, FlowCount, FlowReading, PortStats
+from agent.families import Block, Output, Sample, Suppressed
+from agent.model.bridge import LOCAL, BridgeReading, PortStats
+from agent.model.flow import Flow, FlowReading, Scope
 from agent.model.node import AgentFacts, Known, Node
 from agent.model.switch import Bridge, Controller, Interface, Port, Switch
 from tests.collectors import sample
@@ -249,7 +251,7 @@ async def test_flows_that_the_rules_leave_out_are_counted() -> None:
 
 
 def test_suppressed_stands_in_the_stream_and_not_on_the_page() -> None:
-    (collect,) = next(c for c in COLLECTORS if c.name == "flow").collect
+    collect = next(c for c in COLLECTORS if c.name == "flow").collect[0]
     assert [i.series for i in collect(sample.node()) if isinstance(i, Suppressed)] == [0, 9, 0]
 
 
@@ -263,34 +265,65 @@ def test_a_match_of_512_characters_is_whole_and_a_longer_one_is_cut_and_distinct
     assert first == cut(whole + "1")
 
 
-def test_label_texts_are_made_once_in_a_flows_life() -> None:
-    texts = LabelTexts()
-    flow = Flow(0, 1, 'in_port="tap"', 0, "drop", 5)
-    reading = FlowReading("br0", (FlowCount(flow, 1, 1),))
-    (first,) = texts.of(reading, {5: "tap"})
-    (second,) = texts.of(reading, {5: "tap"})
-    assert first is second
+def reading(*flows: Flow, bridge: str = "br0") -> FlowReading:
+    counted = sample.table(*((flow, 1, 64) for flow in flows))
+    return FlowReading(bridge, (counted,), shown={counted.table_id: None})
 
 
-def test_label_texts_follow_the_interface_behind_the_port_number() -> None:
-    texts = LabelTexts()
-    flow = Flow(0, 1, "in_port=5", 0, "drop", 5)
-    reading = FlowReading("br0", (FlowCount(flow, 1, 1),))
-    (unknown,) = texts.of(reading, {})
-    (known,) = texts.of(reading, {5: "tap"})
-    assert "interface" not in unknown.info
-    assert 'interface="tap"' in known.info
-    assert known.counter == unknown.counter
+def lines(views: Views, of: FlowReading, interfaces: dict[int, str]) -> tuple[bytes, bytes]:
+    """Return the lines of counters and of descriptions."""
+    ((counted, view),) = views.of(of)
+    counters = [item for item in view.counters(counted) if isinstance(item, Block)]
+    return b"".join(each.lines for each in counters), view.info(interfaces, None).lines
 
 
-def test_label_texts_forget_flows_and_bridges_that_are_gone() -> None:
-    texts = LabelTexts()
-    flows = tuple(FlowCount(Flow(0, n, "", 0, "drop", None), 1, 1) for n in range(3))
-    texts.of(FlowReading("br0", flows), {})
-    texts.of(FlowReading("br1", flows), {})
-    texts.of(FlowReading("br0", flows[:1]), {})
-    texts.keep({"br0"})
-    assert {bridge: len(each) for bridge, each in texts._bridges.items()} == {"br0": 1}
+def test_the_lines_of_a_flow_are_kept_while_it_stays() -> None:
+    views = Views()
+    flow = Flow(0, 1, 'in_port="tap"', 0, Scope(5))
+    first = views.of(reading(flow))[0][1]
+    same = reading(flow)
+    assert views.of(same)[0][1] is not first
+    assert views.of(same)[0][1] is views.of(same)[0][1]
+
+
+def test_a_description_follows_the_interface_behind_the_port_number() -> None:
+    views = Views()
+    flows = reading(Flow(0, 1, "in_port=5", 0, Scope(5)))
+    counters, unknown = lines(views, flows, {})
+    again, known = lines(views, flows, {5: "tap"})
+    assert b"interface" not in unknown
+    assert b'interface="tap"' in known
+    assert again == counters
+
+
+def test_flows_that_come_and_go_leave_the_lines_of_the_others_as_they_were() -> None:
+    views = Views()
+    one, two, three = (Flow(0, n, "", n) for n in (1, 2, 3))
+    before, _ = lines(views, reading(one, two), {})
+    after, info = lines(views, reading(three, two), {})
+    kept = b'ovs_flow_packets_total{bridge="br0",table="0",priority="2"} 1\n'
+    assert kept in before
+    assert kept in after
+    assert after.count(b"\n") == 4
+    assert b'priority="1"' not in after + info
+
+
+def test_views_forget_bridges_that_are_gone() -> None:
+    views = Views()
+    views.of(reading(Flow(0, 1, "", 0)))
+    views.of(reading(Flow(0, 1, "", 0), bridge="br1"))
+    views.keep({"br1": reading(Flow(0, 1, "", 0), bridge="br1")})
+    assert list(views._bridges) == ["br1"]
+
+
+def test_only_the_flows_that_are_shown_have_series() -> None:
+    flows = sample.table(*((Flow(0, n, "", 0), n, n) for n in (1, 2, 3)))
+    views = Views()
+    some = FlowReading("br0", (flows,), shown={0: np.array([0, 2])})
+    counters, info = lines(views, some, {})
+    assert [line.split()[-1] for line in counters.splitlines()] == [b"1", b"3", b"1", b"3"]
+    assert b'priority="2"' not in counters + info
+    assert views.of(FlowReading("br0", (flows,))) == []
 
 
 def test_the_options_of_a_tunnel_that_name_its_key_are_found_in_either_form() -> None:

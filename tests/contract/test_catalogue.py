@@ -9,8 +9,8 @@ import pytest
 
 from agent import catalogue
 from agent.collectors import COLLECTORS, NAMES
-from agent.exposition import text
 from agent.families import Family, Sample, render_labels
+from tests.page import rendered
 
 ENTRIES = catalogue.families()
 FAMILIES = [family for _, family in ENTRIES]
@@ -64,7 +64,7 @@ def one_of_everything() -> list[Sample]:
 def test_promtool_is_content_with_everything_that_can_be_emitted() -> None:
     promtool = shutil.which("promtool")
     assert promtool, "promtool is part of Debian's prometheus package: make setup"
-    page = text.render(one_of_everything(), text.Format.TEXT)
+    page = rendered(one_of_everything())
     answer = subprocess.run(
         [promtool, "check", "metrics"], input=page, capture_output=True, check=False
     )

@@ -31,7 +31,7 @@ from tests.collectors import sample
 from tests.exposition.exporter import Server, until
 from tests.exposition.test_text import BROWSER, PROMETHEUS_2, PROMETHEUS_3
 from tests.harness import Gate, Harness
-from tests.page import of, series
+from tests.page import block, of, series
 
 REQUESTS = "dataplane_agent_http_requests_total"
 TIMEOUT = "X-Prometheus-Scrape-Timeout-Seconds"
@@ -95,7 +95,7 @@ async def test_a_large_page_is_compressed_as_well() -> None:
     gauge = Gauge("g", "G [test].", ("n",))
 
     def collect(_node: Node) -> Output:
-        yield gauge.rows((gauge.text(str(n)), n) for n in range(20_000))
+        yield block(gauge, [(gauge.text(str(n)), n) for n in range(20_000)])
 
     async with Server(Harness((Collector("large", (gauge,), (collect,)),))) as server:
         answer = await server.get("/metrics", {"Accept-Encoding": "gzip"})
@@ -402,7 +402,7 @@ async def test_the_time_to_write_a_page_is_kept_from_reading(
             times.append(deadline_seconds)
             return await super().scrape(deadline_seconds, names, requests)
 
-    def slow(*page: object) -> bytes:
+    def slow(*page: object) -> list[bytes]:
         time.sleep(0.2)  # as rendering does, it keeps the loop
         return render(*page)  # type: ignore[arg-type]
 

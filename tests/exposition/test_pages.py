@@ -15,7 +15,7 @@ from agent.model.node import Node
 from tests.exposition.exporter import Server, deaf, until
 from tests.exposition.test_text import PROMETHEUS_2
 from tests.harness import Gate, Harness
-from tests.page import of, series
+from tests.page import block, of, series
 
 METRICS = b"GET /metrics?collect[]=large HTTP/1.1\r\nHost: test\r\n\r\n"
 SERIES = 200_000
@@ -32,7 +32,7 @@ class Pages:
 
         def collect(_node: Node) -> Output:
             self.made += 1
-            yield gauge.rows((gauge.text(str(n), str(self.made)), n) for n in range(count))
+            yield block(gauge, [(gauge.text(str(n), str(self.made)), n) for n in range(count)])
 
         collector = Collector("large", (gauge,), (collect,), reads=("unixctl",))
         self.harness = Harness((collector,), series_limit=SERIES, unixctl=self.gate)
@@ -139,16 +139,16 @@ async def test_who_is_cancelled_takes_the_page_from_nobody(leaves: int) -> None:
     press = Press(join_seconds=60.0)
     gate = Gate()
 
-    async def make() -> bytes:
+    async def make() -> list[bytes]:
         await gate()
-        return b"page"
+        return [b"page"]
 
     waiting = [asyncio.create_task(press.page("key", 1.0, make)) for _ in range(2)]
     await until(lambda: gate.begun == 1)
     waiting[leaves].cancel()
     await asyncio.gather(waiting[leaves], return_exceptions=True)
     gate.open()
-    assert await waiting[1 - leaves] == b"page"
+    assert await waiting[1 - leaves] == [b"page"]
     assert waiting[leaves].cancelled()
     assert gate.begun == gate.ended == 1
 
@@ -158,9 +158,9 @@ async def test_a_page_made_in_a_hurry_is_not_for_who_has_time() -> None:
     press = Press(join_seconds=0.1)
     gate = Gate()
 
-    async def make() -> bytes:
+    async def make() -> list[bytes]:
         await gate()
-        return b"page"
+        return [b"page"]
 
     now = asyncio.get_running_loop().time()
     hasty = asyncio.create_task(press.page("key", now + 0.5, make))
@@ -168,7 +168,7 @@ async def test_a_page_made_in_a_hurry_is_not_for_who_has_time() -> None:
     patient = asyncio.create_task(press.page("key", now + 8.0, make))
     await until(lambda: gate.begun == 2)
     gate.open()
-    assert await asyncio.gather(hasty, patient) == [b"page", b"page"]
+    assert await asyncio.gather(hasty, patient) == [[b"page"], [b"page"]]
 
 
 async def test_a_page_that_began_too_long_ago_is_joined_by_nobody() -> None:
@@ -176,9 +176,9 @@ async def test_a_page_that_began_too_long_ago_is_joined_by_nobody() -> None:
     press = Press(join_seconds=0.0)
     gate = Gate()
 
-    async def make() -> bytes:
+    async def make() -> list[bytes]:
         await gate()
-        return b"%d" % gate.begun
+        return [b"%d" % gate.begun]
 
     first = asyncio.create_task(press.page("key", 1.0, make))
     await until(lambda: gate.begun == 1)

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.exposition.text import Format, negotiate, number, render
+from agent.exposition.text import Format, negotiate, number
 from agent.families import Counter, Gauge, Sample, Summary, Value
-from tests.page import families, series
+from tests.page import block, families, rendered, series
 
 G = Gauge("g", "G [test].", ("a", "b"))
 C = Counter("c_total", 'C, 100\\% of "it"\nin two lines [test].', ("a",))
@@ -75,7 +75,7 @@ def test_any_accept_header_gets_a_format(accept: str) -> None:
 def test_a_page_reads_back_as_it_was_said(form: Format) -> None:
     up = True
     said = [G(1, "x", "y"), C(2, "x"), *S.both(0.5, 3, "x"), G(up, "t", ""), G(-1.5, "", "")]
-    page = render(said, form)
+    page = rendered(said, form)
     assert series(page, form) == {
         ("g", frozenset({("a", "x"), ("b", "y")})): 1,
         ("g", frozenset({("a", "t")})): 1,
@@ -88,7 +88,7 @@ def test_a_page_reads_back_as_it_was_said(form: Format) -> None:
 
 @FORMS
 def test_types_and_help_texts_read_back(form: Format) -> None:
-    page = render([G(1, "x", "y"), C(2, "x"), *S.both(0.5, 3, "x")], form)
+    page = rendered([G(1, "x", "y"), C(2, "x"), *S.both(0.5, 3, "x")], form)
     read = {each.name: (each.type, each.documentation) for each in families(page, form)}
     assert read == {
         "g": ("gauge", "G [test]."),
@@ -98,29 +98,29 @@ def test_types_and_help_texts_read_back(form: Format) -> None:
 
 
 def test_only_openmetrics_ends_in_eof_and_names_a_counter_without_total() -> None:
-    openmetrics = render([C(2, "x")], Format.OPENMETRICS)
+    openmetrics = rendered([C(2, "x")], Format.OPENMETRICS)
     assert openmetrics.endswith(b'c_total{a="x"} 2\n# EOF\n')
     assert b"# TYPE c counter\n" in openmetrics
-    text = render([C(2, "x")], Format.TEXT)
+    text = rendered([C(2, "x")], Format.TEXT)
     assert text.endswith(b'c_total{a="x"} 2\n')
     assert b"# TYPE c_total counter\n" in text
 
 
 def test_an_empty_page_is_valid_in_both() -> None:
-    assert render([], Format.TEXT) == b""
-    assert render([], Format.OPENMETRICS) == b"# EOF\n"
+    assert rendered([], Format.TEXT) == b""
+    assert rendered([], Format.OPENMETRICS) == b"# EOF\n"
 
 
 @FORMS
 def test_samples_of_a_family_that_come_apart_stand_together(form: Format) -> None:
-    page = render([G(1, "x", ""), C(2, "x"), G.rows([(G.text("y", ""), 3)]), C(4, "y")], form)
+    page = rendered([G(1, "x", ""), C(2, "x"), block(G, [(G.text("y", ""), 3)]), C(4, "y")], form)
     assert page.count(b"# TYPE") == 2
     assert len(series(page, form)) == 4
 
 
 @FORMS
 def test_a_family_without_a_known_value_is_not_on_the_page(form: Format) -> None:
-    page = render([G(None, "x", "y"), C.rows([]), G(None, "z", "")], form)
+    page = rendered([G(None, "x", "y"), block(C, []), G(None, "z", "")], form)
     assert families(page, form) == []
 
 
@@ -130,7 +130,7 @@ ANY_TEXT = st.text(alphabet=st.characters(exclude_categories=["Cs"]))
 @FORMS
 @given(value=ANY_TEXT, other=ANY_TEXT)
 def test_any_label_value_reads_back_letter_by_letter(form: Format, value: str, other: str) -> None:
-    page = render([G(7, value, other), C(8, value)], form)
+    page = rendered([G(7, value, other), C(8, value)], form)
     labels = {(name, each) for name, each in (("a", value), ("b", other)) if each}
     assert series(page, form) == {
         ("g", frozenset(labels)): 7,
@@ -141,7 +141,7 @@ def test_any_label_value_reads_back_letter_by_letter(form: Format, value: str, o
 @FORMS
 @given(value=st.text(alphabet=st.characters(categories=["Cs", "Cc", "Lu"])))
 def test_half_a_surrogate_pair_does_not_break_the_page(form: Format, value: str) -> None:
-    page = render([G(7, value, ""), C(8, "sound")], form)
+    page = rendered([G(7, value, ""), C(8, "sound")], form)
     assert len(series(page, form)) == 2
 
 
@@ -151,7 +151,7 @@ NUMBERS = st.one_of(st.integers(-(1 << 64), 1 << 64), st.floats(), st.booleans()
 @FORMS
 @given(value=NUMBERS)
 def test_any_number_reads_back_exactly(form: Format, value: Value) -> None:
-    (read,) = series(render([G(value, "x", "")], form), form).values()
+    (read,) = series(rendered([G(value, "x", "")], form), form).values()
     if isinstance(value, float) and math.isnan(value):
         assert math.isnan(read)
     else:
@@ -179,6 +179,6 @@ def test_numbers_are_written_as_every_reader_knows_them(value: Value, written: s
 
 @FORMS
 @given(value=ANY_TEXT)
-def test_rows_and_samples_render_the_same_bytes(form: Format, value: str) -> None:
-    rows = render([G.rows([(G.text(value, "y"), 1)])], form)
-    assert rows == render([Sample(G, G.text(value, "y"), 1)], form)
+def test_blocks_and_samples_render_the_same_bytes(form: Format, value: str) -> None:
+    lines = rendered([block(G, [(G.text(value, "y"), 1)])], form)
+    assert lines == rendered([Sample(G, G.text(value, "y"), 1)], form)

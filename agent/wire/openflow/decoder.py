@@ -1,74 +1,303 @@
-"""Flow statistics -> flows with their counters; a flow seen before is not decoded again."""
+"""Flow statistics -> a table's flows with their counters in columns; nothing is decoded twice.
+
+Open vSwitch answers in the same order while its tables do not change, so an answer is compared
+with the one before as a whole: without durations and counters their words are equal, and the
+counters stand where they stood. Where flows came or went, the others are found again, and only
+what nobody has seen before is decoded.
+"""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from hashlib import blake2s
+from typing import TypeVar, cast
 
-from agent.model.flow import Flow, FlowCount
-from agent.wire.openflow.actions import action_kind
-from agent.wire.openflow.flows import FlowEntry, iter_flow_stats
-from agent.wire.openflow.match import format_match, match_in_port
+import numpy as np
+from numpy.typing import NDArray
+
+from agent.model.flow import ABSENT, Counts, Flow, TableFlows
+from agent.wire.openflow.alignment import align
+from agent.wire.openflow.effects import read_instructions
+from agent.wire.openflow.entries import Answer, Entries, Places, entry_of, identity
+from agent.wire.openflow.match import format_match, match_scope
 from agent.wire.openflow.text import unambiguous
 
-BATCH_FLOWS = 1000
-"""Flows decoded in one go: some milliseconds when all are new, under one when all are known."""
+T = TypeVar("T")
+
+BATCH_FLOWS = 250
+"""New flows decoded in one go, some milliseconds; then whoever waits has its turn."""
+MAX_SHARED = 1 << 16
+"""Effects and scopes that flows share; with more kinds than that, they begin anew."""
+CREATION_SLACK_SECONDS = 0.05
+"""A flow was created anew if the time of its creation moved by more."""
+NAMED_PORTS = ("in_phy_port=", "actset_output=")
+"""Fields besides in_port whose text depends on the names of ports."""
+
+Missing = Mapping[bytes, tuple[int, int]]
+"""Counters of flows that were there in the reading before and not in this one, by identity."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Columns:
+    """An answer's entries with their counters, and how long ago each was created."""
+
+    entries: Entries
+    packets: Counts
+    octets: Counts
+    durations: NDArray[np.float64]
+
+    def only(self, kept: Places) -> "_Columns":
+        return _Columns(
+            self.entries.only(kept), self.packets[kept], self.octets[kept], self.durations[kept]
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A table as it was read last, and when that was."""
+
+    flows: tuple[Flow, ...]
+    columns: _Columns
+    answered: float
+    missing: Missing
 
 
 class FlowDecoder:
-    """Remembers the flows of a bridge by their undecoded bytes.
+    """Remembers the flows of a bridge, table by table.
 
-    A known flow costs one lookup and two integers. What decoding depends on besides the bytes,
-    the names of ports, is remembered too: when they change, all is decoded anew. Geneve options
-    need no table of their own: Open vSwitch sends them as tun_metadataN and its tools print that.
-    Bounded by the flows of the last reading of each table.
+    What decoding depends on besides the bytes, the names of ports, is remembered too: when one
+    changes, the flows that name it are written anew. Geneve options need no table of their own:
+    Open vSwitch sends them as tun_metadataN and its tools print that.
+
+    Nothing counts as read until ``commit``: a reading that fails midway leaves the last complete
+    one to compare with.
     """
 
     def __init__(self) -> None:
-        self._tables: dict[int, dict[bytes, Flow]] = {}
+        self._tables: dict[int, _Known] = {}
+        self._pending: dict[int, _Known] = {}
         self._ports: Mapping[int, str] = {}
+        self._renamed: frozenset[int] = frozenset()
+        self._complete = False
+        self._shared: dict[object, object] = {}
 
-    def prepare(self, ports: Mapping[int, str], tables: set[int]) -> None:
-        """Say what the next reading is decoded with and which tables it has."""
+    def prepare(self, ports: Mapping[int, str]) -> None:
+        """Begin a reading; ``ports`` are the port descriptions' names."""
+        self._pending = {}
         names = unambiguous(ports)
-        if names != self._ports:
-            self._tables.clear()
-            self._ports = names
-        for table in self._tables.keys() - tables:
-            del self._tables[table]
+        self._renamed |= {number for number, _name in names.items() ^ self._ports.items()}
+        self._ports = names
 
-    def decode(self, table_id: int, bodies: list[bytes]) -> Iterator[list[FlowCount]]:
-        """Decode the complete answer for one table, in batches.
+    def cookies(self, table_id: int) -> Counts | None:
+        """Return the cookies of a table as last read; ``None`` if it was not there."""
+        known = self._tables.get(table_id)
+        return None if known is None else known.columns.entries.cookies()
 
-        A flow that the switch lists twice is counted once, as listed first: two series of
-        one name would make the page invalid.
+    def commit(self) -> None:
+        """Take what was decoded since ``prepare`` as the last complete reading."""
+        self._tables, self._pending = self._pending, {}
+        self._renamed = frozenset()
+        self._complete = True
+
+    def decode(
+        self, table_id: int, bodies: list[bytes], asked: float, answered: float, *, whole: bool
+    ) -> Iterator[TableFlows | None]:
+        """Decode the complete answer for one table.
+
+        Args:
+            table_id: The table that was asked for.
+            bodies: Of all parts of all answers.
+            asked: When it was asked first, in monotonic seconds.
+            answered: When the last part had come.
+            whole: False when the table was asked for in pieces: then a flow whose cookie changed
+                meanwhile may be in none of them, or in two.
+
+        Yields:
+            ``None`` whenever others should have their turn, and at last the table.
 
         Raises:
-            ParseError: If the answer is not flow statistics.
+            ParseError: If the answer is not flow statistics of this table.
         """
-        known = self._tables.get(table_id, {})
-        seen: dict[bytes, Flow] = {}
-        identities: set[tuple[int, str]] = set()
-        batch: list[FlowCount] = []
-        for entry in iter_flow_stats(bodies):
-            flow = known.get(entry.key)
-            if flow is None:
-                flow = self._new(entry)
-            identity = (flow.priority, flow.match)
-            if identity in identities:
-                continue
-            identities.add(identity)
-            seen[entry.key] = flow
-            batch.append(FlowCount(flow, entry.packets, entry.bytes))
-            if len(batch) >= BATCH_FLOWS:
-                yield batch
-                batch = []
-        self._tables[table_id] = seen
-        yield batch
+        answer = Answer(b"".join(bodies), table_id)
+        known = self._tables.get(table_id)
+        before: Places | None = None
+        modified = 0
+        missing: Missing = {}
+        returned: Mapping[int, tuple[int, int]] = {}
+        if known is not None and answer.same_as(known.columns.entries):
+            columns = _columns(answer, known.columns.entries)
+            flows = self._renew(known.flows, columns.entries)
+        else:
+            starts, before = _aligned(answer, known)
+            columns = _columns(answer, answer.entries(starts))
+            fresh: dict[int, Flow] = {}
+            for index in np.flatnonzero(before < 0).tolist():
+                if len(fresh) % BATCH_FLOWS == BATCH_FLOWS - 1:
+                    yield None
+                fresh[index] = self._decode(columns.entries.octets(index))
+            flows, kept = _merged(known, columns.entries, before, fresh)
+            if kept is not None:
+                columns, before = columns.only(kept), before[kept]
+            flows = self._renew(flows, columns.entries)
+            if known is not None:
+                modified = _find_modified(known, columns.entries, before)
+                returned = _returned(known, columns.entries, before)
+                missing = {} if whole else _missing(known, before)
+        self._pending[table_id] = _Known(flows, columns, answered, missing)
+        yield TableFlows(
+            table_id,
+            flows,
+            columns.packets,
+            columns.octets,
+            before,
+            restarted=() if known is None else _restarted(known, columns, before, asked),
+            modified=modified,
+            first=known is None and not self._complete,
+            returned=returned,
+            partial=bool(missing),
+        )
 
-    def _new(self, entry: FlowEntry) -> Flow:
+    def _renew(self, flows: tuple[Flow, ...], entries: Entries) -> tuple[Flow, ...]:
+        """Write the flows anew that name a port whose name has changed."""
+        if not self._renamed:
+            return flows
+        changed = {
+            index: new
+            for index, flow in enumerate(flows)
+            if flow.scope.in_port in self._renamed
+            or any(name in flow.match for name in NAMED_PORTS)
+            if (new := self._decode(entries.octets(index))).match != flow.match.partition("#")[0]
+        }
+        if not changed:
+            return flows
+        return tuple(changed.get(index, flow) for index, flow in enumerate(flows))
+
+    def _decode(self, octets: bytes) -> Flow:
+        entry = entry_of(octets)
+        effect, output = read_instructions(entry.instructions)
         return Flow(
             table_id=entry.table_id,
             priority=entry.priority,
             match=format_match(entry.match, self._ports),
             cookie=entry.cookie,
-            action=action_kind(entry.instructions),
-            in_port=match_in_port(entry.match),
+            scope=self._share(match_scope(entry.match)),
+            effect=self._share(effect),
+            output=output,
         )
+
+    def _share(self, value: T) -> T:
+        """Return one object for equal values: most flows are of few kinds."""
+        if len(self._shared) > MAX_SHARED:
+            self._shared.clear()
+        return cast("T", self._shared.setdefault(value, value))
+
+
+def _columns(answer: Answer, entries: Entries) -> _Columns:
+    starts = entries.starts
+    return _Columns(
+        entries, answer.packets(starts), answer.octets(starts), answer.durations(starts)
+    )
+
+
+def _aligned(answer: Answer, known: _Known | None) -> tuple[Places, Places]:
+    if known is None:
+        starts = answer.starts()
+        return starts, np.full(len(starts) - 1, ABSENT, np.int64)
+    return align(answer, known.columns.entries)
+
+
+def _merged(
+    known: _Known | None, entries: Entries, before: Places, fresh: Mapping[int, Flow]
+) -> tuple[tuple[Flow, ...], Places | None]:
+    """Put known and new flows together in the order of the answer.
+
+    Two series of one name would make the page invalid. A flow that stands twice, in two pieces of
+    an answer, is left out the second time. Two flows that ovs-ofctl prints alike, because it
+    leaves out some masks, are told apart by a hash.
+
+    Returns:
+        The flows, and the indexes of those that stay; ``None`` when all do.
+    """
+    old = known.flows if known else ()
+    flows = [
+        old[place] if place >= 0 else fresh[index] for index, place in enumerate(before.tolist())
+    ]
+    if not fresh:
+        return tuple(flows), None
+    texts: dict[tuple[int, str], int] = {}
+    twice: set[int] = set()
+    for index, flow in enumerate(flows):
+        other = texts.setdefault((flow.priority, flow.match), index)
+        if other == index:
+            continue
+        ours = identity(entries.octets(index))
+        if ours == identity(entries.octets(other)):
+            twice.add(index)
+            continue
+        match = f"{flow.match}#{blake2s(ours, digest_size=4).hexdigest()}"
+        flows[index] = replace(flow, match=match)
+        if texts.setdefault((flow.priority, match), index) != index:
+            twice.add(index)
+    if not twice:
+        return tuple(flows), None
+    kept = np.array([index for index in range(len(flows)) if index not in twice], np.int64)
+    return tuple(flows[index] for index in kept.tolist()), kept
+
+
+def _gone(known: _Known, before: Places) -> list[int]:
+    """Return where the flows stood that no entry was found to be."""
+    used = np.zeros(len(known.flows) + 1, bool)
+    used[before] = True  # ABSENT is the one place more
+    return np.flatnonzero(~used[:-1]).tolist()
+
+
+def _find_modified(known: _Known, entries: Entries, before: Places) -> int:
+    """Find new entries that are flows which are gone, with other contents; complete ``before``."""
+    new = np.flatnonzero(before < 0).tolist()
+    if not new:
+        return 0
+    gone = {identity(known.columns.entries.octets(at)): at for at in _gone(known, before)}
+    modified = 0
+    for index in new if gone else ():
+        at = gone.pop(identity(entries.octets(index)), ABSENT)
+        if at != ABSENT:
+            before[index] = at
+            modified += 1
+    return modified
+
+
+def _missing(known: _Known, before: Places) -> Missing:
+    """Return the counters of the flows that are gone."""
+    columns = known.columns
+    return {
+        identity(columns.entries.octets(at)): (int(columns.packets[at]), int(columns.octets[at]))
+        for at in _gone(known, before)
+    }
+
+
+def _returned(known: _Known, entries: Entries, before: Places) -> dict[int, tuple[int, int]]:
+    """Return the last counters of new flows that were only missing in the reading before."""
+    if not known.missing:
+        return {}
+    found: dict[int, tuple[int, int]] = {}
+    for index in np.flatnonzero(before < 0).tolist():
+        last = known.missing.get(identity(entries.octets(index)))
+        if last is not None:
+            found[index] = last
+    return found
+
+
+def _restarted(
+    known: _Known, columns: _Columns, before: Places | None, asked: float
+) -> tuple[int, ...]:
+    """Return the flows with reset_counts that were created after the reading before.
+
+    The flag says that adding the flow over itself set its counters to zero; that it was added
+    again shows in a duration shorter than the time that has passed.
+    """
+    if not columns.entries.resettable:
+        return ()
+    flagged = columns.entries.reset_counts()
+    places = flagged if before is None else before[flagged]
+    flagged, places = flagged[places >= 0], places[places >= 0]
+    least = known.columns.durations[places] + (asked - known.answered) - CREATION_SLACK_SECONDS
+    return tuple(flagged[columns.durations[flagged] < least].tolist())

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from agent.errors import ParseError
+from agent.model.flow import Scope
 from agent.wire.openflow import text
 from agent.wire.openflow.fields import (
     EXPERIMENTER,
@@ -16,7 +17,14 @@ from agent.wire.openflow.fields import (
 )
 from agent.wire.openflow.joint import Piece, Value, write_joint
 
-IN_PORT = header_key(OXM, 0)
+NXM_1 = 0x0001
+SCOPE_FIELDS = {
+    header_key(OXM, 0): "in_port",
+    header_key(OXM, 2): "metadata",
+    header_key(NXM_1, 5): "reg5",
+    header_key(NXM_1, 14): "reg14",
+    header_key(NXM_1, 15): "reg15",
+}
 
 
 class Oxm(NamedTuple):
@@ -67,10 +75,23 @@ def match_in_port(match: bytes) -> int | None:
     Raises:
         ParseError: As ``iter_oxm``.
     """
-    for field in iter_oxm(match):
-        if field.key == IN_PORT and field.mask is None:
-            return field.value
-    return None
+    return match_scope(match).in_port
+
+
+def match_scope(match: bytes) -> Scope:
+    """Return what the match names exactly of the fields that tell whose packets it meets.
+
+    Registers may also come as parts of xregs and xxregs; neutron and OVN write them one by one.
+
+    Raises:
+        ParseError: As ``iter_oxm``.
+    """
+    exact = {
+        name: field.value
+        for field in iter_oxm(match)
+        if field.mask is None and (name := SCOPE_FIELDS.get(field.key))
+    }
+    return Scope(**exact)
 
 
 def format_match(match: bytes, port_names: Mapping[int, str]) -> str:

@@ -4,7 +4,7 @@ import struct
 from enum import IntEnum
 
 from agent.errors import ParseError
-from agent.model.flow import TableStats
+from agent.model.bridge import TableStats
 from agent.wire.openflow.header import HEADER_LENGTH, Type, Version, message, whole
 
 MULTIPART = struct.Struct(">HHxxxx")

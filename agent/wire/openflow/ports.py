@@ -4,7 +4,7 @@ import struct
 from collections.abc import Iterator
 
 from agent.errors import ParseError
-from agent.model.flow import PortStats
+from agent.model.bridge import PortStats
 from agent.wire.openflow.header import Version
 
 UNKNOWN = 0xFFFFFFFFFFFFFFFF

@@ -70,6 +70,8 @@ def answer(kind: int, xid: int, body: bytes) -> bytes:
         Multipart.TABLE: table_stats((0, 2, 10, 9)),
         Multipart.PORT_DESC: struct.pack(">Ixxxx6sxx16s32x", 1, b"\2" * 6, b"tap1"),
         Multipart.PORT_STATS: struct.pack(">Ixxxx12QII", 1, *range(1, 13), 5, 0),
+        Multipart.METER: b"",
+        Multipart.GROUP_DESC: b"",
         Multipart.FLOW: flow(0, 10, 3, 300, in_port=1) + flow(0, 0, 6, 600),
     }
     return multipart_reply(xid, asked, replies[Multipart(asked)])

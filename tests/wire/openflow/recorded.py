@@ -8,12 +8,14 @@ from agent.wire.openflow import messages as of
 
 FIXTURES = Path(__file__).parent / "fixtures"
 VERSIONS = {"of13": of.Version.OF13, "of14": of.Version.OF14}
-FLOW_BRIDGES = ("br-int", "br-tun", "br-provider", "br-ovn", "br-fields", "br-actions")
+FLOW_BRIDGES = ("br-int", "br-tun", "br-provider", "br-mgmt", "br-ovn", "br-fields", "br-actions")
 
 _LINE = re.compile(
     r" cookie=(?P<cookie>0x[0-9a-f]+), duration=[0-9.]+s, table=(?P<table>\d+), "
     r"n_packets=(?P<packets>\d+), n_bytes=(?P<bytes>\d+), "
-    r"(?:(?:idle|hard)_timeout=\d+, )*(?P<rest>(?:\S+ )?)actions=(?P<actions>.*)"
+    r"(?:(?:idle_timeout|hard_timeout|importance)=\d+, )*"
+    r"(?:(?:send_flow_rem|check_overlap|reset_counts|no_packet_counts|no_byte_counts) )*"
+    r"(?P<rest>(?:.*? )?)actions=(?P<actions>.*)"
 )
 
 

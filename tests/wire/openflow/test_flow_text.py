@@ -14,7 +14,7 @@ def test_writes_every_recorded_flow_as_ofctl_does(bridge: str, version: str) -> 
         for e in recorded.flows(bridge, version)
     ]
     theirs = [line[:6] for line in recorded.printed(recorded.text(f"{bridge}-flows-{version}"))]
-    assert len(ours) >= 4
+    assert len(ours) >= 3
     assert ours == theirs
 
 

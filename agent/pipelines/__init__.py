@@ -1,0 +1,1 @@
+"""What flow tables mean: fate, ledgers, names."""

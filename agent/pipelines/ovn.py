@@ -1,0 +1,177 @@
+"""OVN's integration bridge, as far as its flows alone tell.
+
+Numbers of tables are those of controller/lflow.h; the middle ones moved with nearly every release.
+Named is what is the same everywhere, or what the flows that ovn-controller always installs tell
+apart (controller/physical.c): each of its own tables, and none of a logical pipeline, has a flow
+of priority 0 that matches everything. The last such table before SAVE_INPORT is CHECK_LOOPBACK.
+"""
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from agent.model.flow import Effect, Flow
+from agent.pipelines.base import FROM_INSTANCE, TO_INSTANCE, Owner, Pipeline, Structure
+
+NAME = "ovn"
+
+LOG_INGRESS_PIPELINE = 8
+SAVE_INPORT = 64, 88
+"""Where it may be: from 20.03 to 26.03, and after."""
+BEYOND = (
+    "save_inport",
+    "log_to_phy",
+    "mac_binding",
+    "mac_lookup",
+    "chk_lb_hairpin",
+    "chk_lb_hairpin_reply",
+    "ct_snat_hairpin",
+    "get_fdb",
+    "lookup_fdb",
+    "chk_in_port_sec",
+    "chk_in_port_sec_nd",
+    "chk_out_port_sec",
+    "ecmp_nh_mac",
+    "ecmp_nh",
+    "chk_lb_affinity",
+    "mac_cache_use",
+    "ct_zone_lookup",
+    "ct_orig_nw_dst_load",
+    "ct_orig_ip6_dst_load",
+    "ct_orig_tp_dst_load",
+    "flood_remote_chassis",
+    "ct_state_save",
+    "ct_orig_proto_load",
+    "get_remote_fdb",
+    "learn_remote_fdb",
+    "evpn_arp_lookup",
+)
+"""From SAVE_INPORT on: only ever added to at the end."""
+
+LOG_OPCODE = 7
+"""ACTION_OPCODE_LOG of include/ovn/actions.h, the first four bytes of the userdata."""
+_OPCODE = struct.Struct(">I")
+
+
+@dataclass(frozen=True)
+class Ovn(Pipeline):
+    """The integration bridge of ovn-controller.
+
+    Attributes:
+        ports: OpenFlow ports of logical ports, by datapath (metadata) and key (reg14 or reg15).
+        check_loopback: The table; ``None`` where it cannot be told.
+    """
+
+    ports: Mapping[tuple[int, int], int] = field(default_factory=dict)
+    check_loopback: int | None = None
+
+    def only_logs(self, table: int, effect: Effect) -> bool:  # noqa: ARG002  # the opcode says it
+        """ACL logging: every controller action has ``userdata=00.00.00.07…`` (log)."""
+        return bool(effect.userdata) and all(
+            len(userdata) >= _OPCODE.size and _OPCODE.unpack_from(userdata)[0] == LOG_OPCODE
+            for userdata in effect.userdata
+        )
+
+    def is_copy(self, flow: Flow) -> bool:
+        """The loopback check: flooding does not go back to where it came from.
+
+        ``reg10=0/0x1,reg14=0x2,reg15=0x2,metadata=0x1 actions=drop`` in CHECK_LOOPBACK.
+        """
+        scope = flow.scope
+        return (
+            flow.table_id == self.check_loopback
+            and scope.reg14 is not None
+            and scope.reg14 == scope.reg15
+        )
+
+    def attribute(self, flow: Flow) -> Owner | None:
+        """By the logical port that packets go out by, else come in by, else by in_port."""
+        scope = flow.scope
+        if scope.metadata is None:
+            return self.sender(flow)
+        for key, direction in (scope.reg15, TO_INSTANCE), (scope.reg14, FROM_INSTANCE):
+            if key is not None:
+                port = self.ports.get((scope.metadata, key))
+                return None if port is None else (port, direction)
+        return None
+
+
+def recognise(bridge: Structure) -> Pipeline | None:
+    """Tell whether this is OVN's: 0 -> 8, and flows for a datapath from there on."""
+    if LOG_INGRESS_PIPELINE not in bridge.continues.get(0, ()):
+        return None
+    if not any(
+        flow.scope.metadata is not None
+        for table, flows in bridge.tables.items()
+        if table >= LOG_INGRESS_PIPELINE
+        for flow in flows
+    ):
+        return None
+    save_inport = next((table for table in SAVE_INPORT if _leads(bridge, table)), None)
+    defaults = {} if save_inport is None else _defaults(bridge, save_inport)
+    return Ovn(
+        NAME,
+        _names(save_inport, defaults),
+        bridge.patch_ports,
+        # One multicast flow sends every copy through the loopback check, the egress pipeline, and
+        # by routers back into the ingress pipeline: all of it can be reached by copies, always.
+        copies_share_tables=True,
+        ports={} if save_inport is None else _ports(bridge, save_inport + 1),
+        check_loopback=max(defaults, default=None),
+    )
+
+
+def _leads(bridge: Structure, table: int) -> bool:
+    default = bridge.default(table)
+    return default is not None and default.tables == (table + 1,)
+
+
+def _ports(bridge: Structure, log_to_phy: int) -> dict[tuple[int, int], int]:
+    """Read which logical port each OpenFlow port is: LOG_TO_PHY sends to it."""
+    return {
+        (flow.scope.metadata, flow.scope.reg15): flow.output
+        for flow in bridge.tables.get(log_to_phy, ())
+        if flow.scope.metadata is not None
+        and flow.scope.reg15 is not None
+        and flow.output is not None
+        and flow.output not in bridge.patch_ports
+    }
+
+
+def _defaults(bridge: Structure, save_inport: int) -> dict[int, int]:
+    """Read where the tables of ovn-controller's own before SAVE_INPORT continue by default."""
+    return {
+        table: default.tables[0]
+        for table in range(LOG_INGRESS_PIPELINE, save_inport)
+        if (default := bridge.default(table)) is not None and len(default.tables) == 1
+    }
+
+
+def _names(save_inport: int | None, defaults: Mapping[int, int]) -> dict[int, str]:
+    names = {0: "phy_to_log", LOG_INGRESS_PIPELINE: "log_ingress_pipeline"}
+    if save_inport is not None:
+        names |= dict(enumerate(BEYOND, save_inport))
+    if defaults:
+        last = max(defaults)
+        names |= {defaults[last]: "log_egress_pipeline", last: "check_loopback"}
+        names[last - 1] = "local_output"
+        names |= _output_names(defaults, last - 1)
+    return names
+
+
+def _output_names(defaults: Mapping[int, int], local_output: int) -> dict[int, str]:
+    """Name the tables before LOCAL_OUTPUT, by where each continues.
+
+    20.03: 32 -> 33. 23.03: 37 -> 39, 38 -> 39, 39 -> 40. 25.09: 41 -> 43, 42 -> 43, 43 -> 44,
+    44 -> 45. Two that continue to the same are those of large packets, and that is REMOTE_OUTPUT.
+    """
+    for (detect, target), (process, same) in pairwise(sorted(defaults.items())):
+        if target == same == process + 1:
+            names = {detect: "output_large_pkt_detect", process: "output_large_pkt_process"}
+            names[target] = "remote_output"
+            if defaults.get(target) == local_output - 1:
+                names[local_output - 1] = "remote_vtep_output"
+            return names
+    first = local_output - 1
+    return {first: "remote_output"} if defaults.get(first) == local_output else {}
