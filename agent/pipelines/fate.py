@@ -40,8 +40,8 @@ some drops are of copies by their match (``is_copy``).
 
 Not seen: ``exit``, output to the in_port or to a port that is gone, limits of resubmit, drops of
 NORMAL itself, meters, policing, limits of conntrack, tunnels without a neighbour, MTU; which of
-two flows a packet could have matched; and that a table that copies reach (``copy``) may lose
-originals as well.
+two flows a packet could have matched; a bucket that drops what others of its group deliver; and
+that a table that copies reach (``copy``) may lose originals as well.
 """
 
 from collections.abc import Mapping

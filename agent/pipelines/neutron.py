@@ -4,7 +4,7 @@ Known by what their tables do, not by the names of bridges, which are configurat
 names are those of neutron_lib/plugins/ml2/ovs_constants.py (before 2022:
 neutron/plugins/ml2/drivers/openvswitch/agent/common/constants.py), in lower case and without
 ``_table``; they are the same from Ocata on, but for the rate limits: packet_rate_limit moved from
-59 to 58 when bandwidth_rate_limit took 59 (neutron-lib 3.3).
+59 to 58 when bandwidth_rate_limit took 59 (neutron-lib 3.2).
 """
 
 from dataclasses import dataclass
