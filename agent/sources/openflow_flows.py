@@ -18,7 +18,7 @@ from agent.model.switch import Switch
 from agent.pipelines.fate import Judge
 from agent.pipelines.ledger import BridgeLedger
 from agent.sources.openflow_connection import Connection
-from agent.sources.pacing import Pacer, cost_seconds, pieces
+from agent.sources.pacing import Pacer, Splitter, cost_seconds
 from agent.sources.shown import Selection
 from agent.wire.openflow import messages as of
 from agent.wire.openflow.decoder import FlowDecoder
@@ -113,6 +113,7 @@ class BridgeFlows:
         self._clock = clock
         self.cost_seconds = 0.0
         self._pacer = Pacer(settings.flows.table_pause_seconds, settings.flows.busy_echo_seconds)
+        self._splitter = Splitter()
         self._decoder = FlowDecoder()
         self._judge = Judge()
         self._ledger = BridgeLedger(from_figures=from_figures)
@@ -175,7 +176,7 @@ class BridgeFlows:
     async def _read_table(self, asked: Questions, stats: TableStats) -> TableFlows:
         """Ask for a table's flows, in as many pieces as its size and cookies advise."""
         table_id = stats.table_id
-        parts = pieces(stats.flows, self._decoder.cookies(table_id))
+        parts = self._splitter.pieces(table_id, stats.flows, self._decoder.cookies(table_id))
         bodies: list[bytes] = []
         began = self._clock()
         for cookie, mask in parts:

@@ -35,6 +35,8 @@ MAX_BITS = 4
 """16 pieces: more would shorten the longest answer of 100,000 flows by 9 of 24 ms at the very most,
 and cost 0.2 s and more each time; see above."""
 SAMPLE = 4096
+SERVES = 2.0
+"""A division serves while its largest piece is at most that many times an even one."""
 WORTH = 0.75
 """A split that leaves more than this of the largest piece is not worth scanning twice as often:
 neutron gives all flows of a table one cookie."""
@@ -149,30 +151,59 @@ class Pacer:
         return echo_seconds > self.busy_echo_seconds
 
 
-def pieces(flows: int, cookies: Cookies | None) -> list[Piece]:
-    """Divide a table by bits of its flows' cookies, so that no answer is long.
+class Splitter:
+    """Divides the tables of a bridge by bits of their flows' cookies, so that no answer is long.
 
-    Args:
-        flows: How many the table has now.
-        cookies: Of its flows when it was last read, in any order; ``None`` when it never was:
-            then by the lowest bits, which differ where cookies are random (OVN's).
-
-    Returns:
-        Pieces that every possible cookie belongs to exactly one of; ``(0, 0)`` is all flows.
+    A table keeps its division while it serves: with another one its answer would come in another
+    order, and everything in it would have to be found again.
     """
-    bits = min(MAX_BITS, (max(flows - 1, 0) // PIECE_FLOWS).bit_length())
-    if cookies is None or not len(cookies):
-        chosen = list(range(bits))
-    else:
-        chosen = _even_bits(cookies[:: -(-len(cookies) // SAMPLE)], bits)
-    mask = sum(1 << bit for bit in chosen)
+
+    def __init__(self) -> None:
+        self._bits: dict[int, tuple[int, ...]] = {}
+
+    def pieces(self, table_id: int, flows: int, cookies: Cookies | None) -> list[Piece]:
+        """Divide a table.
+
+        Args:
+            table_id: Its number.
+            flows: How many it has now.
+            cookies: Of its flows when it was last read, in any order; ``None`` when it never was:
+                then by the lowest bits, which differ where cookies are random (OVN's).
+
+        Returns:
+            Pieces that every possible cookie belongs to exactly one of; ``(0, 0)`` is all flows.
+        """
+        count = min(MAX_BITS, (max(flows - 1, 0) // PIECE_FLOWS).bit_length())
+        before = self._bits.get(table_id)
+        if cookies is None or not len(cookies) or not count:
+            bits = tuple(range(count))
+        else:
+            sample = cookies[:: -(-len(cookies) // SAMPLE)]
+            keeps = before is not None and _serves(sample, before, count)
+            bits = before if before is not None and keeps else _even_bits(sample, count)
+        self._bits[table_id] = bits
+        return _pieces(bits)
+
+
+def _pieces(bits: tuple[int, ...]) -> list[Piece]:
+    mask = sum(1 << bit for bit in bits)
     return [
-        (sum(1 << bit for place, bit in enumerate(chosen) if number >> place & 1), mask)
-        for number in range(1 << len(chosen))
+        (sum(1 << bit for place, bit in enumerate(bits) if number >> place & 1), mask)
+        for number in range(1 << len(bits))
     ]
 
 
-def _even_bits(cookies: Cookies, most: int) -> list[int]:
+def _serves(cookies: Cookies, bits: tuple[int, ...], count: int) -> bool:
+    """Whether bits chosen before still divide about as well as so many bits could."""
+    if not bits or not count - 1 <= len(bits) <= count + 1:
+        return False
+    piece = np.zeros(len(cookies), np.int64)
+    for bit in bits:
+        piece = 2 * piece + (cookies >> np.uint64(bit) & np.uint64(1)).astype(np.int64)
+    return bool(np.bincount(piece).max() <= max(1.0, SERVES * len(cookies) / (1 << len(bits))))
+
+
+def _even_bits(cookies: Cookies, most: int) -> tuple[int, ...]:
     """Choose one by one the bit that leaves the smallest largest piece, while that is worth it."""
     differ = int(np.bitwise_or.reduce(cookies ^ cookies[0]))
     values = {
@@ -191,4 +222,4 @@ def _even_bits(cookies: Cookies, most: int) -> list[int]:
         largest = sizes[best]
         piece = 2 * piece + values.pop(best)
         chosen.append(best)
-    return chosen
+    return tuple(chosen)

@@ -14,7 +14,8 @@ from agent.sources.pacing import (
     Budget,
     Pacer,
     Piece,
-    pieces,
+    Splitter,
+    cost_seconds,
 )
 from tests.clock import Clock
 
@@ -154,7 +155,7 @@ SEEN = st.none() | st.lists(COOKIES, max_size=200) | st.lists(st.integers(0, 9),
 
 
 def divided(flows: int, seen: list[int] | None) -> list[Piece]:
-    return pieces(flows, None if seen is None else np.array(seen, np.uint64))
+    return Splitter().pieces(0, flows, None if seen is None else np.array(seen, np.uint64))
 
 
 def sizes(parts: list[Piece], cookies: list[int]) -> list[int]:
@@ -189,7 +190,7 @@ def test_a_large_table_that_was_never_read_is_divided_by_the_lowest_bits() -> No
 
 def test_random_cookies_are_divided_evenly() -> None:
     seen = np.random.default_rng(1).integers(0, 1 << 32, 100_000, np.uint64)
-    found = sizes(pieces(len(seen), seen), seen.tolist())
+    found = sizes(Splitter().pieces(0, len(seen), seen), seen.tolist())
     assert len(found) == 16
     assert max(found) < 1.1 * len(seen) / 16
 
@@ -203,3 +204,31 @@ def test_no_bit_is_chosen_that_leaves_nearly_all_flows_together() -> None:
     seen = [1] * 60 + [2] * 40
     assert sorted(sizes(divided(100_000, seen), seen)) == [40, 60]
     assert divided(100_000, [1] * 80 + [2] * 20) == [(0, 0)]
+
+
+def test_a_division_stays_while_it_serves_whatever_the_order_of_the_answer() -> None:
+    random = np.random.default_rng(2)
+    seen = random.integers(0, 1 << 32, 20_000, np.uint64)
+    splitter = Splitter()
+    blind = splitter.pieces(16, len(seen), None)
+    for _ in range(5):
+        random.shuffle(seen)
+        fewer = seen[: len(seen) - int(random.integers(0, 3000))]
+        assert splitter.pieces(16, len(fewer), fewer) == blind
+    assert splitter.pieces(17, len(seen), None) == blind
+
+
+def test_a_division_that_no_longer_serves_is_given_up() -> None:
+    splitter = Splitter()
+    one = np.full(20_000, 7, np.uint64)
+    assert len(splitter.pieces(16, len(one), None)) == 16
+    assert splitter.pieces(16, len(one), one) == [(0, 0)]
+    high = np.arange(20_000, dtype=np.uint64) << np.uint64(32)
+    assert max(sizes(splitter.pieces(16, len(high), high), high.tolist())) < 2 * 20_000 / 16
+    assert splitter.pieces(16, 10, high[:10]) == [(0, 0)]
+
+
+def test_an_answer_costs_no_more_than_one_of_its_size_can() -> None:
+    assert cost_seconds(0.5, 100, 0) < 0.001  # a busy switch took its time, not ours
+    assert cost_seconds(0.1, 15_000_000, 0) == 0.1
+    assert 0.1 < cost_seconds(9.0, 100, 100_000) < 0.2  # it looked at every cookie
