@@ -1,4 +1,4 @@
-"""What the README tells people to paste works."""
+"""What the README and its pages tell people to paste works."""
 
 import re
 import subprocess
@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from agent import catalogue
+from agent import catalogue, config
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
-QUERIES = re.findall(r"```promql\n(.*?)```", README, re.DOTALL)
+ROOT = Path(__file__).parents[2]
+PAGES = (ROOT / "README.md", ROOT / "docs" / "flows.md")
+TEXT = "\n".join(page.read_text() for page in PAGES)
+QUERIES = re.findall(r"```promql\n(.*?)```", TEXT, re.DOTALL)
+SETTINGS = re.findall(r"```yaml\n(flows:.*?)```", TEXT, re.DOTALL)
 NAMES = {family.name for _, family in catalogue.families()}
 
 
@@ -23,9 +26,17 @@ def test_prometheus_can_read_every_query(tmp_path: Path) -> None:
         ["promtool", "check", "rules", str(file)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert len(QUERIES) >= 6
+    assert len(QUERIES) >= 9
 
 
-def test_every_name_in_it_can_be_emitted() -> None:
-    named = set(re.findall(r"\b(?:ovs|dataplane)_[a-z_]+", README))
+def test_every_name_in_them_can_be_emitted() -> None:
+    named = set(re.findall(r"\b(?:ovs|dataplane)_[a-z_]+", TEXT))
     assert named - NAMES == set()
+
+
+def test_the_agent_takes_every_setting(tmp_path: Path) -> None:
+    assert SETTINGS
+    for number, settings in enumerate(SETTINGS):
+        file = tmp_path / f"{number}.yaml"
+        file.write_text(settings)
+        config.load(file, {}, {})
