@@ -117,6 +117,14 @@ class Agent:
             "collectors": [collector.name for collector in self.collectors],
             "limits": self.settings.limits.model_dump(),
             "sources": {source.name: source.status() for source in self.sources},
+            "flows": {
+                bridge: {
+                    "pipeline": reading.fate.pipeline or "unknown",
+                    "flows": sum(len(table.flows) for table in reading.tables),
+                    "left_out": reading.left_out,
+                }
+                for bridge, reading in (self.store.flows.parts(float("-inf")).value or {}).items()
+            },
             "open_errors": [
                 {"bridge": bridge.name, "interface": interface.name, "error": interface.error}
                 for bridge, _, interface in (switch.interfaces() if switch else ())

@@ -10,7 +10,7 @@ import time
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
-from lab.agent import Agent
+from lab.agent import PROGRAM, Agent
 from lab.compute import ComputeNode
 from lab.process import LabError, end_on_signals, missing_parts
 from lab.prometheus import Job, Prometheus
@@ -32,11 +32,15 @@ QUERIES = (
         ),
     ),
     (
-        "flows that drop, by packets a second",
+        "packets lost a second, by table",
         (
-            "rate(ovs_flow_packets_total[1m]) and on (instance, bridge, table, priority, match)"
-            ' ovs_flow_info{action="drop"}'
+            'rate(ovs_flow_table_dropped_packets_total{kind="lost"}[1m])'
+            " * on (instance, bridge, table) group_left (name) ovs_flow_table_info > 0"
         ),
+    ),
+    (
+        "packets lost a second, by instance's interface",
+        "rate(ovs_interface_flow_dropped_packets_total[1m]) > 0",
     ),
 )
 
@@ -75,6 +79,7 @@ def _run(stack: ExitStack, seconds: float) -> None:
     print(f"  Prometheus  {prometheus.url}\n\nTry there:")
     for what, promql in QUERIES:
         print(f"  {what}:\n    {promql}")
+    print(f"\nAnd at three in the morning:\n  {PROGRAM} drops --ovs.rundir={node.rundir}")
     print(f"\nA line every {STATUS_SECONDS:.0f} s; Ctrl-C ends it.", flush=True)
     _report(agent, traffic, time.monotonic() + seconds)
 
@@ -100,9 +105,10 @@ def status(before: Metrics, now: Metrics, seconds: float, sent: int) -> str:
     up = [value for series, value in now.items() if _name(series).endswith("_source_up")]
     hits = _total(now, "ovs_datapath_lookup_hits_total")
     missed = _total(now, "ovs_datapath_lookup_missed_total")
+    lost = sum(value for series, value in now.items() if _is_lost(series))
     head = (
         f"{time.strftime('%H:%M:%S')}  {len(now)} series, {sum(up):.0f} of {len(up)} sources up, "
-        f"lookups {hits:.0f} hit {missed:.0f} missed, {sent} packets sent"
+        f"lookups {hits:.0f} hit {missed:.0f} missed, {sent} packets sent, {lost:.0f} lost"
     )
     growth = {
         series: (value - before[series]) / seconds
@@ -116,6 +122,10 @@ def status(before: Metrics, now: Metrics, seconds: float, sent: int) -> str:
 
 def _name(series: str) -> str:
     return series.partition("{")[0]
+
+
+def _is_lost(series: str) -> bool:
+    return _name(series) == "ovs_flow_table_dropped_packets_total" and 'kind="lost"' in series
 
 
 def _total(metrics: Metrics, name: str) -> float:
