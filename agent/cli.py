@@ -1,4 +1,4 @@
-"""The command line: run, once, check and metrics, with Prometheus-style flags."""
+"""The command line: run, once, check, drops and metrics, with Prometheus-style flags."""
 
 import argparse
 import asyncio
@@ -11,6 +11,7 @@ from agent import __version__, catalogue, config, log
 from agent.check import check
 from agent.collectors import NAMES
 from agent.daemon import run
+from agent.drops.command import DEFAULT_SECONDS, MAX_SECONDS, MIN_SECONDS, Question, drops
 from agent.exposition.connections import ListenError
 from agent.exposition.web_config import WebConfigError
 from agent.once import once
@@ -20,8 +21,11 @@ COMMANDS = {
     "run": "serve metrics (the default)",
     "once": "print one exposition to standard output",
     "check": "validate the configuration and say for every source whether it can be reached",
+    "drops": "watch the flows for a while and print which of them lost packets, and whose",
     "metrics": "list everything that can be emitted",
 }
+QUIET = {"check", "drops"}
+"""They say all that the log would say, and how to mend it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,6 +36,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = _parser()
     options = parser.parse_args(arguments)
+    for name in OF_DROPS if options.command != "drops" else ():
+        if getattr(options, name) not in (None, False):
+            parser.error(f"--{name.replace('_', '-')} belongs to drops")
     if options.command == "metrics":
         print(catalogue.FORMATS[options.format or "markdown"](catalogue.families()))
         return GOOD
@@ -39,28 +46,45 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--format belongs to metrics")
     try:
         settings = config.from_process(options.config_file, _flags(options))
-        # check says all that the log would say, and how to mend it.
-        level = "error" if options.command == "check" else settings.log.level
+        level = "error" if options.command in QUIET else settings.log.level
         log.configure(level, settings.log.format)
-        return _execute(options.command, settings)
+        return _execute(options, settings)
     except (config.ConfigError, WebConfigError) as error:
         for problem in error.problems:
             print(f"configuration: {problem}", file=sys.stderr)
         return UNUSABLE
 
 
-def _execute(command: str, settings: config.Settings) -> int:
+def _execute(options: argparse.Namespace, settings: config.Settings) -> int:
+    command = options.command
     if command == "once":
         sys.stdout.write(asyncio.run(once(settings)))
         return GOOD
     if command == "check":
         return asyncio.run(check(settings))
+    if command == "drops":
+        return _drops(options, settings)
     try:
         asyncio.run(run(settings))
     except ListenError as error:
         log.get(__name__).error("cannot start", detail=str(error))
         return DEGRADED
     return GOOD
+
+
+def _drops(options: argparse.Namespace, settings: config.Settings) -> int:
+    question = Question(
+        options.bridge,
+        options.interface,
+        options.seconds or DEFAULT_SECONDS,
+        options.all_kinds,
+        options.json,
+    )
+    try:
+        return asyncio.run(drops(settings, question))
+    except KeyboardInterrupt:
+        print("interrupted before there were two readings to compare", file=sys.stderr)
+        return DEGRADED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -73,6 +97,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("command", nargs="?", default="run", choices=COMMANDS, metavar="COMMAND")
     parser.add_argument("--version", action="version", version=f"dataplane-agent {__version__}")
     parser.add_argument("--format", choices=catalogue.FORMATS, help="form of the metrics list")
+    _add_options_of_drops(parser.add_argument_group("options of drops"))
     parser.add_argument("--config.file", dest="config_file", type=Path, help="YAML settings")
     for flag, (section, key) in FLAGS.items():
         parser.add_argument(
@@ -97,6 +122,39 @@ def _parser() -> argparse.ArgumentParser:
                 help=f"switch the collector {name} {'on' if value else 'off'}",
             )
     return parser
+
+
+OF_DROPS = ("bridge", "interface", "seconds", "all_kinds", "json")
+
+
+def _add_options_of_drops(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--bridge", metavar="NAME", help="watch only this bridge")
+    group.add_argument(
+        "--interface", metavar="ID", help="only flows of this interface: name, Neutron port or MAC"
+    )
+    group.add_argument(
+        "--seconds",
+        type=_seconds,
+        metavar="N",
+        help=f"time between the two readings, {MIN_SECONDS:g} to {MAX_SECONDS:g}, "
+        f"default {DEFAULT_SECONDS:g}; Ctrl-C ends it early",
+    )
+    group.add_argument(
+        "--all-kinds",
+        action="store_true",
+        help="also flows that drop copies of what was delivered, or what came by a patch port",
+    )
+    group.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not MIN_SECONDS <= seconds <= MAX_SECONDS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not {MIN_SECONDS:g} to {MAX_SECONDS:g}")
+    return seconds
 
 
 FLAGS = {

@@ -1,17 +1,21 @@
-"""What grew between two readings of a bridge's flows, of those that deliver nothing."""
+"""What grew between two readings of a bridge, among the flows that deliver nothing."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
+from agent.drops.report import BOOKED, Grown, Growth, Unseen
 from agent.model.bridge import TableStats
-from agent.model.flow import ABSENT, KINDS, UNKNOWN, Counts, Flow, FlowReading, TableFlows
+from agent.model.flow import ABSENT, KINDS, UNKNOWN, Counts, FlowReading, TableFlows
 from agent.model.switch import Interface
 
-BOOKED = ("lost", "copy", "patch")
-"""The kinds of flows that deliver nothing; see ``pipelines/fate.py``."""
-_CODES = [KINDS.index(kind) for kind in BOOKED]
+LOST = "lost"
+CODES = {KINDS.index(kind): kind for kind in BOOKED}
+
+Places = NDArray[np.int64]
+"""Indexes of flows, ascending."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,165 +25,178 @@ class Snapshot:
     Attributes:
         taken_seconds: When its flows were asked for, by a monotonic clock.
         reading: Its flows, judged.
-        tables: Its table statistics.
+        tables: Its table statistics, read next to the flows; ``None`` if that failed.
     """
 
     taken_seconds: float
     reading: FlowReading
-    tables: tuple[TableStats, ...]
+    tables: tuple[TableStats, ...] | None
 
 
-@dataclass(frozen=True, slots=True)
-class Grown:
-    """A flow that delivers nothing and that packets met.
-
-    Attributes:
-        bridge: Its bridge.
-        table_name: Of its table; ``None`` where the pipeline is not known.
-        flow: The flow.
-        kind: lost, copy or patch.
-        packets: How many.
-        packets_per_second: By the time between the readings of this bridge.
-        octets: Their bytes; ``None`` when not known.
-        interface: Whose packets, else the in_port's; ``None`` when several ports' or nobody's.
-        direction: from_instance or to_instance; ``None`` when they are nobody's.
-    """
-
-    bridge: str
-    table_name: str | None
-    flow: Flow
-    kind: str
-    packets: int
-    packets_per_second: float
-    octets: int | None
-    interface: Interface | None = None
-    direction: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Unjudged:
-    """Packets of a table that no flow of the second reading accounts for."""
-
-    bridge: str
-    table_id: int
-    table_name: str | None
-    packets: int
-
-
-@dataclass(frozen=True, slots=True)
-class Growth:
-    """What became of one bridge's packets.
-
-    Attributes:
-        bridge: Its name.
-        seconds: Between the two readings.
-        pipeline: As in ``Fate``.
-        tables: How many have flows.
-        flows: How many were read.
-        watched: How many of them deliver nothing, by kind; only the chosen ports'.
-        grown: Those that grew.
-        unattributed: Matches that no reading of flows accounts for: mostly of flows that are gone.
-        missed: Lookups without a match, not necessarily lost.
-    """
-
-    bridge: str
-    seconds: float
-    pipeline: str
-    tables: int
-    flows: int
-    watched: Mapping[str, int]
-    grown: tuple[Grown, ...]
-    unattributed: tuple[Unjudged, ...]
-    missed: tuple[Unjudged, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """The answer.
-
-    Attributes:
-        seconds: How long was to be watched.
-        kinds: Kinds whose flows are wanted.
-        bridges: Those that could be compared, A to Z.
-        problems: One line for each that could not.
-    """
-
-    seconds: float
-    kinds: tuple[str, ...]
-    bridges: tuple[Growth, ...]
-    problems: tuple[str, ...] = ()
-
-    def grown(self, *kinds: str) -> list[Grown]:
-        """Return the flows of these kinds that grew, most packets first."""
-        found = [one for each in self.bridges for one in each.grown if one.kind in kinds]
-        return sorted(found, key=lambda one: (-one.packets, one.bridge, one.flow.table_id))
-
-
-def began_anew(first: Snapshot, second: Snapshot) -> bool:
-    """Say whether ovs-vswitchd or the bridge was started anew: n_matched of a table went down."""
+def obstacle(first: Snapshot, second: Snapshot) -> str | None:
+    """Say why two readings of a bridge cannot be compared; ``None`` if they can."""
+    if first.tables is None or second.tables is None:
+        return "its table statistics could not be read"
     now = {table.table_id: table.matches for table in second.tables}
-    return any(now.get(table.table_id, 0) < table.matches for table in first.tables)
+    if any(now.get(table.table_id, 0) < table.matches for table in first.tables):
+        return "ovs-vswitchd or the bridge was started anew in between, its counters began at 0"
+    if any(table.table_id not in second.reading.fate.kinds for table in second.reading.tables):
+        return "the database no longer says what its ports are, so its flows cannot be judged"
+    return None
 
 
 def compare(
     first: Snapshot,
     second: Snapshot,
     ports: Mapping[int, Interface],
-    only: frozenset[int] | None,
+    only: frozenset[int] | None = None,
 ) -> Growth:
-    """Compare two readings of a bridge, one right after the other.
+    """Compare two readings of a bridge.
+
+    The growth of a flow is what it is for the ledgers of dropped packets (``pipelines/ledger.py``):
+    from 0 if it was not there before or was set to zero, all it has if it has less than before,
+    none if a number is not known. Of a flow that was judged otherwise before, because it or what
+    it leads to was changed in place, nobody can tell which packets came before the change.
 
     Args:
         first: The earlier one.
-        second: The later one: it says what the flows do, and where they stood in the first.
+        second: The next one, without an obstacle: its flows refer to the first, its judgement
+            counts.
         ports: Interfaces by OpenFlow port number.
         only: Ports whose flows are wanted, by owner or in_port; ``None`` for all flows.
     """
-    reading, fate = second.reading, second.reading.fate
-    seconds = second.taken_seconds - first.taken_seconds
-    before = {table.table_id: table for table in first.reading.tables}
+    reading = second.reading
+    pair = _Pair(first, second, ports)
     watched = dict.fromkeys(BOOKED, 0)
     grown: list[Grown] = []
+    shared = changed = 0
     for table in reading.tables:
-        kinds = fate.kinds[table.table_id]
-        owners = fate.owners.get(table.table_id, {})
-        sealed = np.flatnonzero(np.isin(kinds, _CODES))
+        sealed = np.flatnonzero(np.isin(reading.fate.kinds[table.table_id], list(CODES)))
+        mine = sealed
         if only is not None:
-            mine = [
-                (owners[place][0] if place in owners else None) in only
-                or table.flows[place].scope.in_port in only
-                for place in sealed.tolist()
-            ]
-            sealed = sealed[np.array(mine, np.bool_)]
-        for code, kind in zip(_CODES, BOOKED, strict=True):
-            watched[kind] += int(np.count_nonzero(kinds[sealed] == code))
-        packets, octets = _growth(table, before.get(table.table_id))
-        known = sealed[(packets[sealed] != UNKNOWN) & (packets[sealed] > 0)]
-        for place in known.tolist():
-            flow = table.flows[place]
-            port, direction = owners.get(place, (flow.scope.in_port, None))
-            count, size = int(packets[place]), octets[place]
-            grown.append(
-                Grown(
-                    bridge=reading.bridge,
-                    table_name=fate.names.get(table.table_id),
-                    flow=flow,
-                    kind=KINDS[kinds[place]],
-                    packets=count,
-                    packets_per_second=count / seconds,
-                    octets=None if size == UNKNOWN else int(size),
-                    interface=None if port is None else ports.get(port),
-                    direction=direction,
-                )
-            )
+            mine, nobodys = pair.divide(table, sealed, only)
+            shared += sum(one.packets for one in pair.grown(table, nobodys) if one.kind == LOST)
+        codes = reading.fate.kinds[table.table_id][mine]
+        for code, kind in CODES.items():
+            watched[kind] += int(np.count_nonzero(codes == code))
+        grown += pair.grown(table, mine)
+        changed += sum(one.packets for one in pair.grown(table, mine, alike=False))
     return Growth(
         bridge=reading.bridge,
-        seconds=seconds,
-        pipeline=fate.pipeline,
+        seconds=pair.seconds,
+        pipeline=reading.fate.pipeline,
         tables=len(reading.tables),
         flows=sum(len(table.flows) for table in reading.tables),
         watched=watched,
         grown=tuple(grown),
+        shared=shared,
+        changed=changed,
         unattributed=tuple(_unattributed(first.reading, reading)),
         missed=tuple(_missed(first, second)),
     )
+
+
+class _Pair:
+    """Two readings of a bridge, and the interfaces by OpenFlow port number."""
+
+    def __init__(self, first: Snapshot, second: Snapshot, ports: Mapping[int, Interface]) -> None:
+        self.seconds = second.taken_seconds - first.taken_seconds
+        self._before = {table.table_id: table for table in first.reading.tables}
+        self._bridge, self._fate = second.reading.bridge, second.reading.fate
+        self._judged = first.reading.fate.kinds
+        self._ports = ports
+
+    def grown(self, table: TableFlows, places: Places, *, alike: bool = True) -> Iterator[Grown]:
+        """Yield those of a table's flows that grew and were judged alike before, or otherwise."""
+        last = self._before.get(table.table_id)
+        codes = self._fate.kinds[table.table_id]
+        packets = _growth(table, table.packets, last.packets if last else None, 0)
+        octets = _growth(table, table.octets, last.octets if last else None, 1)
+        known = (packets[places] != 0) & (packets[places] != UNKNOWN)
+        for place in places[known & (self._alike(table)[places] == alike)].tolist():
+            count, size = int(packets[place]), octets[place]
+            port, direction = self._owner(table, place)
+            if port is None:
+                port = table.flows[place].scope.in_port
+            yield Grown(
+                bridge=self._bridge,
+                table_name=self._fate.names.get(table.table_id),
+                flow=table.flows[place],
+                kind=KINDS[codes[place]],
+                packets=count,
+                packets_per_second=count / self.seconds,
+                octets=None if size == UNKNOWN else int(size),
+                interface=None if port is None else self._ports.get(port),
+                direction=direction,
+            )
+
+    def divide(
+        self, table: TableFlows, places: Places, only: frozenset[int]
+    ) -> tuple[Places, Places]:
+        """Return the flows of some ports, and those that do not tell whose packets they meet."""
+        mine, nobodys = [], []
+        for place in places.tolist():
+            owner, in_port = self._owner(table, place)[0], table.flows[place].scope.in_port
+            if owner in only or in_port in only:
+                mine.append(place)
+            elif owner is None and in_port is None:
+                nobodys.append(place)
+        return np.array(mine, np.int64), np.array(nobodys, np.int64)
+
+    def _alike(self, table: TableFlows) -> NDArray[np.bool_]:
+        """Say of each flow whether it was judged alike before; one that is new was."""
+        codes, judged = self._fate.kinds[table.table_id], self._judged.get(table.table_id)
+        if judged is None:
+            return np.ones(len(codes), np.bool_)
+        alike: NDArray[np.bool_] = codes == (
+            judged if table.before is None else judged[table.before]
+        )
+        if table.before is not None:
+            alike |= table.before == ABSENT
+        alike[list(table.restarted)] = True
+        return alike
+
+    def _owner(self, table: TableFlows, place: int) -> tuple[int | None, str | None]:
+        return self._fate.owners.get(table.table_id, {}).get(place, (None, None))
+
+
+def _growth(table: TableFlows, now: Counts, last: Counts | None, column: int) -> Counts:
+    """Return what one column grew; ``UNKNOWN`` where either number is.
+
+    Args:
+        table: The table, now.
+        now: Its packets or octets.
+        last: The same column of the reading before; ``None`` if the table had no flows.
+        column: Its place in the numbers of ``table.returned``.
+    """
+    if last is None:
+        start = np.zeros_like(now)
+    elif table.before is None:
+        start = last.copy()
+    else:
+        start = np.where(table.before >= 0, last[table.before], np.uint64(0))
+    start[list(table.restarted)] = 0
+    for place, numbers in table.returned.items():
+        start[place] = numbers[column]
+    growth = np.where(now < start, now, now - start)
+    growth[(now == UNKNOWN) | (start == UNKNOWN)] = UNKNOWN
+    return growth
+
+
+def _unattributed(first: FlowReading, second: FlowReading) -> Iterator[Unseen]:
+    """Take the ledgers of now less those of then: they count from the first reading of all."""
+    then = first.totals.unattributed
+    for table, packets in sorted(second.totals.unattributed.items()):
+        if packets > then.get(table, 0):
+            name = second.fate.names.get(table)
+            yield Unseen(second.bridge, table, name, packets - then.get(table, 0))
+
+
+def _missed(first: Snapshot, second: Snapshot) -> Iterator[Unseen]:
+    then = {table.table_id: table.lookups - table.matches for table in first.tables or ()}
+    reading = second.reading
+    for table in second.tables or ():
+        packets = table.lookups - table.matches - then.get(table.table_id, 0)
+        if packets > 0:
+            name = reading.fate.names.get(table.table_id)
+            yield Unseen(reading.bridge, table.table_id, name, packets)
