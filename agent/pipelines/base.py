@@ -86,6 +86,10 @@ class Structure:
         """Whether all of them have flows."""
         return self.tables.keys() >= set(tables)
 
+    def can_miss(self, table: int) -> bool:
+        """Whether a packet may match no flow of a table, because none matches everything."""
+        return all(flow.match for flow in self.tables.get(table, ()))
+
     def default(self, table: int) -> Effect | None:
         """The effect of the flow of priority 0 that matches everything; ``None`` without one."""
         for flow in self.tables.get(table, ()):

@@ -17,7 +17,8 @@ So what a flow does is followed to the end:
   comes into a table is a least fixed point too (``graph.incoming_sets``). A flow that is a clause
   of a conjunction does nothing by itself and is left out: kind ``conjunction``.
 - Every other flow is *sealed*: its packets go nowhere. A table without an open flow is *closed*.
-  A table without flows is closed too: what matches nothing is in table statistics.
+  A table without flows is closed too: what matches nothing is in table statistics. But with an
+  action set that may hold an output it delivers, so such a table is open to what it may miss.
 - A sealed flow is booked where it stands in an open table, or in table 0. Elsewhere it is
   ``closed``: its packets were booked where they were sent from, or are copies that a delivering
   flow sent. So a packet that is not copied is booked at most once: 93 is closed, the flow in 71 is
@@ -161,7 +162,7 @@ class Judge:
             or neutron.recognise(structure)
             or Pipeline(patch_ports=patch_ports)
         )
-        graph = build(effects, groups, pipeline.only_logs)
+        graph = build(effects, groups, pipeline.only_logs, structure.can_miss)
         ways = self._ways(graph, pipeline)
         self._verdicts = {
             table: self._verdict(table, self._codes(table, graph, ways), pipeline)
@@ -203,7 +204,7 @@ class Judge:
             CONJUNCTION
             if effect.conjunction
             else (OPEN if any(unit in ways.open for unit in row) else sealed)
-            for effect, row in zip(self._reduced[table].effects, graph.rows[table], strict=True)
+            for effect, row in zip(self._reduced[table].effects, graph.rows[table], strict=False)
         )
 
     def _verdict(self, table: int, codes: bytes, pipeline: Pipeline) -> _Verdict:

@@ -33,7 +33,10 @@ _NOTHING: ActionSet = frozenset()
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """The nodes of a bridge; of a table one row for each of its effects, in their order."""
+    """The nodes of a bridge; of a table one row for each of its effects, in their order.
+
+    And a last one for the packets that match nothing, where that is not the end of them.
+    """
 
     rows: Mapping[Node, tuple[Row, ...]]
 
@@ -78,19 +81,27 @@ def build(
     effects: Mapping[int, tuple[Effect, ...]],
     groups: Mapping[int, Group] | None,
     only_logs: OnlyLogs,
+    can_miss: Callable[[int], bool],
 ) -> Graph:
     """Draw the graph of a bridge.
+
+    A packet that matches nothing ends the pipeline, and Open vSwitch then executes its action set
+    (``xlate_actions`` in ofproto/ofproto-dpif-xlate.c), where OpenFlow would drop the packet.
 
     Args:
         effects: The distinct effects of each table.
         groups: As ``Judge.judge`` takes them.
         only_logs: ``Pipeline.only_logs``.
+        can_miss: Whether a packet may match no flow of a table.
     """
     incoming = incoming_sets(effects, groups or {})
     rows: dict[Node, tuple[Row, ...]] = {
         table: tuple(_row(table, effect, incoming.get(table, _NOTHING), only_logs) for effect in of)
         for table, of in effects.items()
     }
+    for table, held in incoming.items():
+        if can_miss(table):
+            rows[table] = (*rows.get(table, ()), ((table, held),))
     waiting = [unit for of in rows.values() for row in of for unit in row]
     while waiting:
         node = waiting.pop()

@@ -7,15 +7,19 @@ up what each flow grew from one complete reading to the next.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from agent.model.flow import KINDS, UNKNOWN, Counts, Fate, TableFlows, Totals
+from agent.model.flow import ABSENT, KINDS, UNKNOWN, Counts, Fate, TableFlows, Totals
 
 LOST = KINDS.index("lost")
 BOOKED = {KINDS.index(kind): kind for kind in ("lost", "copy", "patch")}
 """Codes of the kinds that have a ledger; an open, closed or conjunction flow loses nothing."""
 LOW_HALF = np.uint64(0xFFFFFFFF)
+
+Row = TypeVar("Row")
 
 
 @dataclass(slots=True)
@@ -51,8 +55,13 @@ class BridgeLedger:
     """The ledgers of one bridge; lives as long as the bridge is known, whatever the connection.
 
     They begin at 0 with the first reading and are exact but for what cannot be seen: packets of a
-    flow between its last reading and its deletion, and a flow that was deleted and added again
-    and has since counted at least what it had. Both make them too small, never too large.
+    flow between its last reading and its deletion, of a flow that was deleted and added again and
+    has since counted at least what it had, and of a flow that was judged otherwise at the last
+    reading, because it or what it leads to was changed in place: which of them came before the
+    change nobody can tell. All of these make them too small, never too large.
+
+    A row that is new shows 0 once, and from the next reading on what was booked in it: Prometheus
+    takes the first sample of a series for its beginning and would never see what is in it.
 
     *Unattributed* says by how much: the packets that matched in a table (n_matched of table
     statistics, which survives the deletion of flows) and that no reading of flows accounted for:
@@ -79,6 +88,8 @@ class BridgeLedger:
         self._changes = {"added": 0, "removed": 0, "modified": 0}
         self._fate = Fate()
         self._ports: dict[int, str] = {}
+        self._renamed: frozenset[int] = frozenset()  # ports that had another name before
+        self._told = Totals()
 
     def add(
         self,
@@ -100,7 +111,8 @@ class BridgeLedger:
                 before the flows. Only for a baseline, after them is better: packets between
                 the two then are missing from unattributed, not invented.
             fate: The judgement over these flows. Tables without one are not booked by kind.
-            ports: Interface by OpenFlow port number. Ledgers of other interfaces are forgotten.
+            ports: Interface by OpenFlow port number. Ledgers of other interfaces are forgotten,
+                but not while nothing is judged: then ports are not known.
             restarted: Whether ovs-vswitchd is another process than at the last reading: its
                 counters began at zero. Also taken from n_matched that went down, which is what
                 a bridge that was made anew shows.
@@ -115,24 +127,29 @@ class BridgeLedger:
         if anew:
             for balance in self._balances.values():
                 balance.begin(0)
+        judged = {} if anew else self._fate.kinds
         self._keep_interfaces(fate, ports)
         last, self._last = self._last, {}
         for table in tables:
             if len(table.packets):  # its last flow may go between table statistics and its reading
                 was, matched = last.pop(table.table_id, None), matches.get(table.table_id, 0)
-                self._add_table(table, was, matched, fate, anew=anew)
+                growth = self._add_table(table, was, matched, anew=anew)
+                self._book(table, growth, fate, judged.get(table.table_id))
         for gone in last.values():
             self._changes["removed"] += len(gone)
         for table_id in matches.keys() - self._last.keys():
             baseline = self._is_baseline(first=False, anew=anew)
             self._weigh(table_id, matches[table_id], 0, baseline=baseline)
+        unattributed = {table: it.total for table, it in self._balances.items()}
+        told, begun = self._told, self._begun
         self._begun = True
-        return Totals(
-            MappingProxyType(self._dropped.copy()),
-            MappingProxyType(self._interfaces.copy()),
-            MappingProxyType({table: it.total for table, it in self._balances.items()}),
+        self._told = Totals(
+            _told(self._dropped, told.dropped if begun else None),
+            _told(self._interfaces, told.interfaces if begun else None),
+            _told(unattributed, told.unattributed if begun else None),
             MappingProxyType(self._changes.copy()),
         )
+        return self._told
 
     def _went_down(self, matches: Mapping[int, int]) -> bool:
         # A table that is left out of table statistics never had a lookup. To wait for its return
@@ -148,10 +165,10 @@ class BridgeLedger:
         table: TableFlows,
         last: Counts | None,
         matched: int,
-        fate: Fate,
         *,
         anew: bool,
-    ) -> None:
+    ) -> Counts:
+        """Keep and weigh a table's counters; return what each flow grew by."""
         baseline = self._is_baseline(first=table.first, anew=anew)
         if self._begun and not table.first:
             self._count_changes(table, last)
@@ -172,9 +189,9 @@ class BridgeLedger:
         self._last[table.table_id] = (
             np.where(unknown, start, table.packets) if some_unknown else table.packets
         )
-        self._book(table.table_id, growth, fate)
         total = None if some_unknown else _sum(growth)
         self._weigh(table.table_id, matched, total, baseline=baseline, partial=table.partial)
+        return growth
 
     def _count_changes(self, table: TableFlows, last: Counts | None) -> None:
         self._changes["modified"] += table.modified
@@ -185,21 +202,30 @@ class BridgeLedger:
             self._changes["added"] += len(table.before) - len(stayed)
             self._changes["removed"] += len(last) - len(stayed)
 
-    def _book(self, table_id: int, growth: Counts, fate: Fate) -> None:
-        kinds = fate.kinds.get(table_id)
+    def _book(
+        self, table: TableFlows, growth: Counts, fate: Fate, judged: NDArray[np.uint8] | None
+    ) -> None:
+        """Book growth by kind and by interface; ``judged`` are the kinds of the last reading."""
+        kinds = fate.kinds.get(table.table_id)
         if kinds is None:
             return
         grown = np.flatnonzero(growth)
+        places = _places(table, grown)
+        if judged is not None:
+            stood = np.flatnonzero(places != ABSENT)
+            other = stood[judged[places[stood]] != kinds[grown[stood]]]
+            grown, places = np.delete(grown, other), np.delete(places, other)
         codes = kinds[grown]
         for code, kind in BOOKED.items():
-            row = table_id, kind
+            row = table.table_id, kind
             self._dropped[row] = self._dropped.get(row, 0) + _sum(growth[grown[codes == code]])
-        owners = fate.owners.get(table_id)
+        owners = fate.owners.get(table.table_id)
         if not owners:
             return
-        for index in grown[codes == LOST].tolist():
+        lost = codes == LOST
+        for index, place in zip(grown[lost].tolist(), places[lost].tolist(), strict=True):
             port, direction = owners.get(index, (None, ""))
-            if port in self._ports:
+            if port in self._ports and (place == ABSENT or port not in self._renamed):
                 self._interfaces[self._ports[port], direction] += int(growth[index])
 
     def _weigh(
@@ -222,15 +248,37 @@ class BridgeLedger:
 
     def _keep_interfaces(self, fate: Fate, ports: Mapping[int, str]) -> None:
         """Have a row for each interface that can be booked, none for those that are gone."""
+        self._renamed = frozenset()
         if fate is self._fate and ports == self._ports:
             return
-        self._fate, self._ports = fate, dict(ports)
+        self._fate = fate
+        if not fate.kinds and not ports:
+            return
+        self._renamed = frozenset(
+            port for port, name in self._ports.items() if ports.get(port, name) != name
+        )
+        self._ports = dict(ports)
         there = set(ports.values())
         self._interfaces = {row: n for row, n in self._interfaces.items() if row[0] in there}
         for owners in fate.owners.values():
             for port, direction in owners.values():
                 if port in ports:
                     self._interfaces.setdefault((ports[port], direction), 0)
+
+
+def _told(now: Mapping[Row, int], told: Mapping[Row, int] | None) -> Mapping[Row, int]:
+    """What rows show: 0 those that are new; all of them what they have if ``told`` is ``None``."""
+    if told is None:
+        return MappingProxyType(dict(now))
+    return MappingProxyType({row: packets if row in told else 0 for row, packets in now.items()})
+
+
+def _places(table: TableFlows, indexes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Where flows stood in the last reading; ABSENT for one that is new or was set to zero."""
+    places = indexes.copy() if table.before is None else table.before[indexes]
+    if table.restarted:
+        places[np.isin(indexes, table.restarted)] = ABSENT
+    return places
 
 
 def _carried(table: TableFlows, last: Counts) -> Counts:

@@ -72,6 +72,7 @@ FIREWALL = 71, 72, 73, 81, 82
 SENDERS = frozenset({71, 72, 73})
 RECEIVERS = frozenset({81, 82})
 LOGGED = frozenset({91, 92, 93})
+TO_LOCAL_VLAN = frozenset({3, 4, 6})
 DROP_PRIORITY = 2
 """Of the flow that a provider bridge keeps for what its patch port brings (drop_port)."""
 
@@ -105,7 +106,20 @@ class Integration(Pipeline):
 
 @dataclass(frozen=True)
 class Transport(Pipeline):
-    """The tunnel bridge and provider bridges: no instance has a port there."""
+    """The tunnel bridge and provider bridges: no instance has a port there.
+
+    Attributes:
+        from_tunnels: Tables that take what comes out of tunnels.
+    """
+
+    from_tunnels: frozenset[int] = frozenset()
+
+    def is_copy(self, flow: Flow) -> bool:
+        """Networks that are not on this node: without l2population every node gets every flood.
+
+        ``table=4,priority=0 actions=drop`` (setup_default_table of br_tun.py).
+        """
+        return flow.table_id in self.from_tunnels and flow.priority == 0 and not flow.match
 
     def attribute(self, flow: Flow) -> Owner | None:  # noqa: ARG002  # whatever it matches
         """Nobody's."""
@@ -119,7 +133,7 @@ def recognise(bridge: Structure) -> Pipeline | None:
         limits = RATE_LIMITS if bridge.has(PACKET_RATE_LIMIT) else RATE_LIMIT_BEFORE
         return Integration(NAME, INTEGRATION | limits, ports)
     if _is_tunnel(bridge):
-        return Transport(NAME, TUNNEL, ports)
+        return Transport(NAME, TUNNEL, ports, from_tunnels=TO_LOCAL_VLAN)
     if _is_provider(bridge) or _is_distributed_provider(bridge):
         return Transport(NAME, PROVIDER, ports)
     return None

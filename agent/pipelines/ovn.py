@@ -6,9 +6,11 @@ apart (controller/physical.c): each of its own tables, and none of a logical pip
 of priority 0 that matches everything. The last such table before SAVE_INPORT is CHECK_LOOPBACK.
 """
 
+import re
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 
 from agent.model.flow import Effect, Flow
@@ -52,6 +54,11 @@ BEYOND = (
 LOG_OPCODE = 7
 """ACTION_OPCODE_LOG of include/ovn/actions.h, the first four bytes of the userdata."""
 _OPCODE = struct.Struct(">I")
+_FLOODED = re.compile(
+    r"(?:^|,)(?:arp|icmp_type=13[3-6]|dl_dst=[0-9a-f][13579bdf]:[^,]*"
+    r"|nw_dst=2(?:2[4-9]|[345]\d)\.[^,]*|ipv6_dst=ff[^,]*)(?=,|$)"
+)
+"""ARP, neighbour discovery (IPv6 only: IPv4 has no such ICMP), and what is bound for a group."""
 
 
 @dataclass(frozen=True)
@@ -74,16 +81,33 @@ class Ovn(Pipeline):
         )
 
     def is_copy(self, flow: Flow) -> bool:
-        """The loopback check: flooding does not go back to where it came from.
+        """The loopback check, and what floods come to that has no use for them.
 
-        ``reg10=0/0x1,reg14=0x2,reg15=0x2,metadata=0x1 actions=drop`` in CHECK_LOOPBACK.
+        - Flooding does not go back to where it came from, and what must stay on the node (of the
+          metadata agent's port) not to the provider network:
+          ``reg10=0/0x1,reg14=0x2,reg15=0x2,metadata=0x1 actions=drop`` and
+          ``reg10=0x10/0x10,reg15=0x3,metadata=0x1 actions=drop`` in CHECK_LOOPBACK.
+        - A router gets every broadcast of its switches, and drops the ARP requests and the
+          multicast that are not its own: ``priority=85,arp,metadata=0x3 actions=drop``
+          (build_lrouter_ip_input in northd/northd.c).
+        - A provider bridge floods the VLANs that are nobody's here into the patch port too, and
+          from 22.12 on they meet ``table=0,priority=0 actions=drop`` (controller/physical.c).
         """
         scope = flow.scope
+        if flow.table_id == 0:
+            return flow.priority == 0 and not flow.match and bool(self.patch_ports)
+        if scope.reg14 is not None or scope.reg15 is not None:
+            return flow.table_id == self.check_loopback and scope.reg15 is not None
         return (
-            flow.table_id == self.check_loopback
-            and scope.reg14 is not None
-            and scope.reg14 == scope.reg15
+            scope.metadata is not None
+            and scope.metadata not in self._with_ports
+            and _is_flooded(flow.match)
         )
+
+    @cached_property
+    def _with_ports(self) -> frozenset[int]:
+        """Datapaths that have a port here that is no patch port: they are no routers."""
+        return frozenset(datapath for datapath, _key in self.ports)
 
     def attribute(self, flow: Flow) -> Owner | None:
         """By the logical port that packets go out by, else come in by, else by in_port."""
@@ -120,6 +144,11 @@ def recognise(bridge: Structure) -> Pipeline | None:
         ports={} if save_inport is None else _ports(bridge, save_inport + 1),
         check_loopback=max(defaults, default=None),
     )
+
+
+def _is_flooded(match: str) -> bool:
+    """Whether a match names packets that switches flood."""
+    return _FLOODED.search(match) is not None
 
 
 def _leads(bridge: Structure, table: int) -> bool:

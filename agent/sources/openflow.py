@@ -74,8 +74,9 @@ class OpenFlowSource:
             return
         for peer in self._peers.values():
             peer.flows.cost_seconds = 0.0
-        await self._each(self._read_flows, " flows", self._store.flows)
-        self._budget.spend(sum(peer.flows.cost_seconds for peer in self._peers.values()))
+        complete = await self._each(self._read_flows, " flows", self._store.flows)
+        spent = sum(peer.flows.cost_seconds for peer in self._peers.values())
+        self._budget.spend(spent, complete=complete)
         self.health.min_interval(self._budget.min_interval_seconds, FLOWS)
 
     def close(self) -> None:
@@ -83,30 +84,35 @@ class OpenFlowSource:
         for peer in self._peers.values():
             peer.close()
 
-    async def _each(self, read: Read, suffix: str, readings: Reading[Any]) -> None:
+    async def _each(self, read: Read, suffix: str, readings: Reading[Any]) -> bool:
+        """Read all bridges; True when every one was read."""
         try:
             peers = self._discover()
         except SourceError as error:
             self.health.failed(error)
-            return
+            return False
         self.health.clear()
         if not peers:
             self.health.good()  # a switch without bridges has nothing to ask
-        await asyncio.gather(
+        read_ones = await asyncio.gather(
             *(self._one(name, peer, read, suffix, readings) for name, peer in peers.items())
         )
+        return all(read_ones)
 
     async def _one(
         self, name: str, peer: BridgePeer, read: Read, suffix: str, readings: Reading[Any]
-    ) -> None:
-        """Read one bridge; what it said before is withdrawn when it fails."""
+    ) -> bool:
+        """Read one bridge; what it said before is withdrawn when it fails. True when it was read.
+
+        A bridge that is gone meanwhile is nobody's failure.
+        """
         began, taken = time.perf_counter(), self._store.clock()
         connection: Connection | None = None
         try:
             with unix_socket.errors_of(name):
                 connection = await peer.connection()
                 if connection is None:
-                    return
+                    return False
                 async with asyncio.timeout(self._settings.timeouts.bridge_seconds):
                     reading = await read(name, peer, connection)
         except SourceError as error:
@@ -115,14 +121,15 @@ class OpenFlowSource:
             if self._peers.get(name) is peer:
                 readings.withdraw(name)
                 self.health.failed(error, name + suffix)
-        else:
-            if self._peers.get(name) is not peer:
-                return  # it was deleted while it was read
-            if reading is None:  # not asked, to spare it
-                readings.withdraw(name)
-            else:
-                readings.put(reading, name, taken)
-                self.health.good(name + suffix, time.perf_counter() - began)
+            return False
+        if self._peers.get(name) is not peer:
+            return True  # it was deleted while it was read
+        if reading is None:  # not asked, to spare it
+            readings.withdraw(name)
+            return False
+        readings.put(reading, name, taken)
+        self.health.good(name + suffix, time.perf_counter() - began)
+        return True
 
     def _discover(self) -> dict[str, BridgePeer]:
         """Return the bridges, A to Z: the database's, else those that have a socket.

@@ -9,6 +9,7 @@ import asyncio
 import socket
 import struct
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from agent.errors import Reason, SourceError
@@ -21,6 +22,9 @@ _UCRED = struct.Struct("3i")
 MAX_XID = 0xFFFFFFFF
 MAX_UNSENT_BYTES = 1 << 18
 """Requests are small and one at a time; what piles up is ECHO replies that nobody reads."""
+MAX_UNASKED_BYTES = 1 << 24
+"""What a peer may say between two questions that belongs to neither, then it is given up: reading
+to the end what never ends would leave no time for anybody else."""
 
 
 class Connection:
@@ -28,8 +32,6 @@ class Connection:
 
     Attributes:
         version: The negotiated OpenFlow version.
-        waited_seconds: Time spent waiting for whole answers since the beginning: at most that
-            long was ovs-vswitchd's main thread busy with us.
     """
 
     def __init__(self, peer: str, timeout_seconds: float, reply_limit_bytes: int) -> None:
@@ -40,11 +42,11 @@ class Connection:
         self._lock = asyncio.Lock()
         self._pending: _Pending | None = None
         self._transport: asyncio.Transport | None = None
+        self._unasked_bytes = 0
         self._greeting: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._failure = SourceError(Reason.BROKEN, f"{peer}: closed the connection")
         self.closed = False
         self.version = of.Version.OF13
-        self.waited_seconds = 0.0
 
     @property
     def process(self) -> int | None:
@@ -74,23 +76,35 @@ class Connection:
         if version is None:
             raise SourceError(Reason.REFUSED, f"{self._peer}: allows neither OpenFlow 1.3 nor 1.4")
         self.version = version
+        # HELLO does not tell Open vSwitch (2.7 to 4.0) which version it talks to, and none of our
+        # other questions do: until then it takes us for a controller of OpenFlow 1.0, and the
+        # datapath sends packets without a flow up, one by one, instead of dropping them
+        # (update_want_packet_in_on_miss in ofproto/connmgr.c). Nobody waits for the answer.
+        self._send(of.features_request(version, self._next_xid()))
 
     async def echo(self) -> float:
         """Return the round trip of an ECHO in seconds. Raises SourceError."""
-        began = time.perf_counter()
-        xid = self._next_xid()
-        await self._ask(of.echo_request(self.version, xid, b""), _Pending(xid))
-        return time.perf_counter() - began
+        xid, spent = self._next_xid(), Spent()
+        await self._ask(of.echo_request(self.version, xid, b""), _Pending(xid), spent)
+        return spent.seconds
 
-    async def multipart(self, kind: of.Multipart, body: bytes = b"") -> list[bytes]:
+    async def multipart(
+        self, kind: of.Multipart, body: bytes = b"", spent: "Spent | None" = None
+    ) -> list[bytes]:
         """Ask a multipart question and return the bodies of all parts of the answer.
+
+        Args:
+            kind: What to ask for.
+            body: Of the request.
+            spent: Gets what it took, also when it fails.
 
         Raises:
             SourceError: timeout, broken (an ERROR, a closed connection) or malformed.
         """
         xid = self._next_xid()
         pending = _Pending(xid, of.Assembler(kind, self._reply_limit_bytes))
-        await self._ask(of.multipart_request(self.version, kind, xid, body), pending)
+        request = of.multipart_request(self.version, kind, xid, body)
+        await self._ask(request, pending, spent or Spent())
         return pending.bodies
 
     def close(self) -> None:
@@ -101,12 +115,12 @@ class Connection:
         if self._transport is not None:
             self._transport.abort()
 
-    async def _ask(self, request: bytes, pending: "_Pending") -> None:
+    async def _ask(self, request: bytes, pending: "_Pending", spent: "Spent") -> None:
         """Send a request and wait for its whole answer, one request at a time."""
         async with self._lock:
             if self.closed:
                 raise self._failure
-            self._pending = pending
+            self._pending, self._unasked_bytes = pending, 0
             began = time.perf_counter()
             try:
                 with unix_socket.errors_of(self._peer):
@@ -124,7 +138,8 @@ class Connection:
                 raise
             finally:
                 self._pending = None
-                self.waited_seconds += time.perf_counter() - began
+                spent.seconds = time.perf_counter() - began
+                spent.octets = sum(map(len, pending.bodies))
 
     def _next_xid(self) -> int:
         self._xid = self._xid % MAX_XID + 1
@@ -159,11 +174,14 @@ class Connection:
         if not self._greeting.done():
             self._greeting.set_result(message)
             return
-        header = of.parse_header(message)
+        header, pending = of.parse_header(message), self._pending
+        if pending is None or header.xid != pending.xid or header.type == of.Type.ECHO_REQUEST:
+            self._unasked_bytes += len(message)
+            if self._unasked_bytes > MAX_UNASKED_BYTES:
+                raise SourceError(Reason.BROKEN, f"{self._peer}: says more than it is asked")
         if header.type == of.Type.ECHO_REQUEST:
             self._send(of.echo_reply(self.version, header.xid, message[of.HEADER_LENGTH :]))
             return
-        pending = self._pending
         if pending is None or header.xid != pending.xid:
             return  # asynchronous, or late: read and forgotten
         if header.type == of.Type.ERROR:
@@ -171,6 +189,20 @@ class Connection:
             pending.fail(SourceError(Reason.BROKEN, f"{self._peer}: answered with {what}"))
         elif pending.add(message):
             pending.finish()
+
+
+@dataclass(slots=True)
+class Spent:
+    """What a question took, without the time it waited behind others of ours.
+
+    Attributes:
+        seconds: Until the whole answer was there: at most that long was ovs-vswitchd's main
+            thread busy with it.
+        octets: Size of the answer, as far as it came.
+    """
+
+    seconds: float = 0.0
+    octets: int = 0
 
 
 class _Pending:
@@ -198,6 +230,7 @@ class _Pending:
     def fail(self, error: SourceError) -> None:
         if not self.done.done():
             self.done.set_exception(error)
+            self.done.exception()  # who waits for it hears; nobody may
 
 
 async def open_connection(path: Path, timeout_seconds: float, reply_limit_bytes: int) -> Connection:

@@ -17,7 +17,7 @@ from agent.model.node import Known
 from agent.model.switch import Switch
 from agent.pipelines.fate import Judge
 from agent.pipelines.ledger import BridgeLedger
-from agent.sources.openflow_connection import Connection
+from agent.sources.openflow_connection import Connection, Spent
 from agent.sources.pacing import Pacer, Splitter, cost_seconds
 from agent.sources.shown import Selection
 from agent.wire.openflow import messages as of
@@ -71,12 +71,12 @@ class Questions:
         self, kind: of.Multipart, body: bytes = b"", scanned_flows: int = 0
     ) -> list[bytes]:
         """Ask; ``scanned_flows`` is the size of a table whose flows are asked for by cookie."""
-        before = self._connection.waited_seconds
-        bodies = await self._connection.multipart(kind, body)
-        waited = self._connection.waited_seconds - before
-        self._last_seconds = cost_seconds(waited, sum(map(len, bodies)), scanned_flows)
-        self.cost_seconds += self._last_seconds
-        return bodies
+        spent = Spent()
+        try:
+            return await self._connection.multipart(kind, body, spent)
+        finally:  # an answer that fails midway was given all the same
+            self._last_seconds = cost_seconds(spent.seconds, spent.octets, scanned_flows)
+            self.cost_seconds += self._last_seconds
 
     async def pause(self) -> None:
         """Leave the switch to others, for as long as the last answer took."""
@@ -200,11 +200,11 @@ class BridgeFlows:
         same = len(flows) == len(self._groups_of) and all(map(operator.is_, flows, self._groups_of))
         if same and self._clock() - self._groups_at < GROUPS_SECONDS:
             return self._groups
-        self._groups_of, self._groups_at, self._groups = flows, self._clock(), None
+        groups, began = None, self._clock()
         if any(flow.effect.groups or flow.effect.writes_groups for each in flows for flow in each):
-            bodies = await asked.multipart(of.Multipart.GROUP_DESC)
-            self._groups = of.parse_group_desc(bodies)
-        return self._groups
+            groups = of.parse_group_desc(await asked.multipart(of.Multipart.GROUP_DESC))
+        self._groups_of, self._groups_at, self._groups = flows, began, groups
+        return groups
 
     def _is_another(self, process: int | None) -> bool:
         """Say whether ovs-vswitchd is another process than at the last reading."""

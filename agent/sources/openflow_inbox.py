@@ -6,6 +6,7 @@ kernel writes them straight into a buffer that is there already.
 
 import asyncio
 from collections.abc import Callable
+from typing import cast
 
 from agent.errors import ParseError, SourceError
 from agent.wire.openflow import messages as of
@@ -35,12 +36,12 @@ class Inbox(asyncio.BufferedProtocol):
         self._buffer = bytearray(BUFFER_BYTES)
         self._view = memoryview(self._buffer)
         self._filled = 0
-        self._transport: asyncio.BaseTransport | None = None
+        self._transport: asyncio.Transport | None = None
         self._ended = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Remember the transport, to end it."""
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)
 
     def get_buffer(self, sizehint: int) -> memoryview:
         """Return where the next bytes go; there is always room for more than a message."""
@@ -83,4 +84,5 @@ class Inbox(asyncio.BufferedProtocol):
         self._ended = True
         self._on_end(error)
         if self._transport is not None:
-            self._transport.close()
+            # Not close(): that waits for a peer that does not read to take what it was sent.
+            self._transport.abort()

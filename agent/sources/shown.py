@@ -44,6 +44,8 @@ class Selection:
         if interfaces != self._names:
             self._names = interfaces
             self._chosen.clear()
+        there = {table.table_id for table in tables}
+        self._chosen = {table: known for table, known in self._chosen.items() if table in there}
         shown: dict[int, Places | None] = {}
         for table in tables:
             places = self._choose(table)

@@ -267,10 +267,17 @@ def test_buckets_are_beside_each_other_only_in_a_group_of_type_all(
 
 def test_an_action_set_is_executed_where_the_pipeline_ends() -> None:
     assert kinds("table=0 actions=write_actions(output:1)") == ["open"]
-    assert kinds("table=0 actions=write_actions(output:1),goto_table:5") == ["lost"]
     assert kinds(
         "table=0 actions=write_actions(output:1),goto_table:5\ntable=5 actions=ct(commit)"
     ) == ["open", "open"]
+
+
+def test_an_action_set_is_executed_where_nothing_matches() -> None:
+    write = "table=0 actions=write_actions(output:1),goto_table:5"
+    assert kinds(write) == ["open"]
+    assert kinds(f"{write}\ntable=5,priority=2,ip actions=clear_actions") == ["open", "lost"]
+    assert kinds(f"{write}\ntable=5,priority=0 actions=clear_actions") == ["lost", "closed"]
+    assert kinds("table=0 actions=goto_table:5\ntable=5,ip actions=drop") == ["lost", "closed"]
 
 
 def test_clear_actions_comes_before_write_actions() -> None:

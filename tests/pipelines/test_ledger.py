@@ -40,11 +40,43 @@ def test_books_growth_by_kind_and_only_of_lost_copy_and_patch() -> None:
     assert totals.dropped == {(0, "lost"): 1, (0, "copy"): 2, (0, "patch"): 4}
 
 
-def test_books_growth_by_the_judgement_of_now() -> None:
-    ledger, _ = begun([10], fate=Fate({0: codes(["lost"])}))
-    add(ledger, table_flows(0, [13]), fate=Fate({0: codes(["lost"])}))
-    totals = add(ledger, table_flows(0, [18]), fate=Fate({0: codes(["copy"])}))
-    assert totals.dropped == {(0, "lost"): 3, (0, "copy"): 5, (0, "patch"): 0}
+@pytest.mark.parametrize("other", ["open", "copy", "closed"])
+def test_books_nothing_of_a_reading_in_which_the_judgement_changed(other: str) -> None:
+    """A flow that is changed in place keeps n_packets: what it delivered before is not lost."""
+    was, now = Fate({0: codes([other])}), Fate({0: codes(["lost"])})
+    ledger, _ = begun([10], fate=was)
+    totals = add(ledger, table_flows(0, [1000], modified=1), fate=now)
+    assert totals.dropped[0, "lost"] == 0
+    assert add(ledger, table_flows(0, [1003]), fate=now).dropped[0, "lost"] == 3
+
+
+def test_finds_the_judgement_of_before_where_the_flow_stood_then() -> None:
+    ledger, _ = begun([10, 20, 30], fate=Fate({0: codes(["open", "lost", "lost"])}))
+    now = Fate({0: codes(["lost", "lost", "lost", "lost"])})
+    moved = table_flows(0, [21, 12, 34, 8], before=[1, 0, 2, ABSENT])
+    assert add(ledger, moved, fate=now).dropped[0, "lost"] == 1 + 4 + 8
+
+
+def test_books_a_flow_that_was_changed_when_its_counter_began_anew_by_the_judgement_of_now() -> (
+    None
+):
+    now = Fate({0: codes(["lost"])})
+    ledger, _ = begun([10], fate=Fate({0: codes(["open"])}))
+    totals = add(ledger, table_flows(0, [15], restarted=(0,)), fate=now)
+    assert totals.dropped[0, "lost"] == 15
+    ledger, _ = begun([10], fate=Fate({0: codes(["open"])}))
+    totals = add(ledger, table_flows(0, [15]), fate=now, restarted=True)
+    assert totals.dropped[0, "lost"] == 15
+
+
+def test_shows_a_row_that_is_new_as_zero_before_it_shows_what_was_booked() -> None:
+    ledger, _ = begun([100], 100)
+    new = table_flows(3, [4, 5], before=[ABSENT, ABSENT])
+    totals = add(ledger, table_flows(0, [101]), new, matches={0: 101, 3: 10})
+    assert (totals.dropped[0, "lost"], totals.dropped[3, "lost"]) == (1, 0)
+    assert totals.unattributed[3] == 0
+    totals = add(ledger, table_flows(0, [101]), table_flows(3, [5, 5]), matches={0: 101, 3: 11})
+    assert (totals.dropped[3, "lost"], totals.unattributed[3]) == (10, 1)
 
 
 def test_has_no_rows_for_a_table_that_was_never_judged() -> None:
@@ -112,7 +144,8 @@ def test_begins_at_the_switchs_figures_when_told_so() -> None:
 
 def test_counts_a_table_from_zero_that_had_no_flows_before() -> None:
     ledger, _ = begun([100])
-    totals = add(ledger, table_flows(0, [100]), table_flows(3, [4, 5], before=[ABSENT, ABSENT]))
+    add(ledger, table_flows(0, [100]), table_flows(3, [4, 5], before=[ABSENT, ABSENT]))
+    totals = add(ledger, table_flows(0, [100]), table_flows(3, [4, 5]))
     assert totals.dropped[3, "lost"] == 9
 
 
@@ -200,6 +233,7 @@ def test_says_how_many_packets_died_with_a_flow() -> None:
 
 def test_says_the_packets_of_flows_that_nobody_ever_saw() -> None:
     ledger, _ = begun([100], 100)
+    add(ledger, table_flows(0, [100]), matches={0: 100, 7: 12})
     totals = add(ledger, table_flows(0, [100]), matches={0: 100, 7: 12})
     assert totals.unattributed == {0: 0, 7: 12}
 
@@ -246,7 +280,9 @@ def test_forgets_at_a_restart_what_matches_still_owed() -> None:
 def test_counts_matches_of_a_table_that_appears_from_zero() -> None:
     ledger, _ = begun([100], 100)
     new = table_flows(2, [6], before=[ABSENT])
-    totals = add(ledger, table_flows(0, [100]), new, matches={0: 100, 2: 8})
+    add(ledger, table_flows(0, [100]), new, matches={0: 100, 2: 8})
+    same = table_flows(2, [6])
+    totals = add(ledger, table_flows(0, [100]), same, matches={0: 100, 2: 8})
     assert totals.unattributed == {0: 0, 2: 2}
 
 
@@ -325,16 +361,16 @@ def test_a_snapshot_stays_what_it_was_and_cannot_be_changed() -> None:
 def test_100000_flows_that_all_grew_and_moved_cost_no_loop_over_flows() -> None:
     n = 100_000
     order = np.random.default_rng(1).permutation(n)
-    fate = Fate({0: np.resize(codes(["lost", "copy", "open"]), n)})
+    kinds = np.resize(codes(["lost", "copy", "open"]), n)
     first = table_flows(0, range(n), first=True)
     ledger = BridgeLedger()
-    add(ledger, first, fate=fate)
+    add(ledger, first, fate=Fate({0: kinds}))
     packets, spent = first.packets, []
     for _ in range(5):
-        packets = packets[order] + np.uint64(1)
+        packets, kinds = packets[order] + np.uint64(1), kinds[order]
         reading = TableFlows(0, first.flows, packets, packets, before=order)
         start = time.process_time()
-        totals = add(ledger, reading, fate=fate)
+        totals = add(ledger, reading, fate=Fate({0: kinds}))
         spent.append(time.process_time() - start)
     assert totals.dropped[0, "lost"] == 5 * 33_334
     assert min(spent) < 0.02

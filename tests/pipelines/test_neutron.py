@@ -182,10 +182,13 @@ def test_another_controller_answers() -> None:
     assert kinds(FIREWALL + dhcp)[-3:] == ["open", "open", "lost"]
 
 
-def test_what_flooding_brings_to_the_tunnel_bridge_is_patch() -> None:
+def test_what_flooding_brings_to_the_tunnel_bridge_is_no_loss() -> None:
+    """By the patch port, and out of tunnels for networks that are not on the node."""
     assert kinds(TUNNEL, patch_ports=PATCH) == [
-        *("open", "open", "lost", "open", "open", "open", "lost", "open", "open", "open", "patch")
+        *("open", "open", "lost", "open", "open", "open", "copy", "open", "open", "open", "patch")
     ]
+    known = TUNNEL + "table=4,priority=2,tun_id=0x5 actions=drop"
+    assert kinds(known, patch_ports=PATCH)[-1] == "lost"
 
 
 def test_what_flooding_brings_to_a_provider_bridge_is_patch() -> None:

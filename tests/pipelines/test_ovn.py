@@ -59,9 +59,9 @@ def test_a_recorded_node_loses_what_was_dropped_and_nothing_that_was_delivered()
     assert fate.pipeline == "ovn"
     assert booked == {
         ("lost", "9", "reg0=0x8000/0x8000,metadata=0x1"): (8, None),
-        ("lost", "11", "arp,metadata=0x3"): (15, None),
         ("lost", "46", "udp,reg0=0x200/0x200,reg15=0x1,metadata=0x1"): (3, (1, "to_instance")),
         ("lost", "46", "ip,reg0=0x200/0x200,reg15=0x2,metadata=0x2"): (7, (12, "to_instance")),
+        ("copy", "11", "arp,metadata=0x3"): (15, None),
         ("copy", "check_loopback", "reg10=0/0x1,reg14=0x1,reg15=0x1,metadata=0x1"): (10, None),
         ("copy", "check_loopback", "reg10=0/0x1,reg14=0x2,reg15=0x2,metadata=0x1"): (5, None),
     }
@@ -118,9 +118,55 @@ def test_the_loopback_check_drops_copies() -> None:
     assert kinds(SMALL)[10] == "copy"
 
 
+def test_what_must_stay_on_the_node_is_kept_from_the_provider_network() -> None:
+    local = "priority=160,reg10=0x10/0x10,reg15=0x3,metadata=0x1 actions=drop"
+    assert kinds(f"{SMALL}table=39,{local}")[-1] == "copy"
+    assert kinds(f"{SMALL}table=40,{local}")[-1] == "lost"
+
+
 def test_equal_ports_elsewhere_are_no_loopback_check() -> None:
     elsewhere = SMALL + "table=9,priority=60,reg14=0x1,reg15=0x1,metadata=0x1 actions=drop"
     assert kinds(elsewhere)[-1] == "lost"
+
+
+ROUTER = (
+    SMALL
+    + """
+table=8,priority=50,metadata=0x3 actions=resubmit(,9)
+table=9,priority=90,metadata=0x3 actions=resubmit(,40)
+table=40,priority=90,metadata=0x3 actions=resubmit(,64)
+"""
+)
+
+
+@pytest.mark.parametrize(
+    ("match", "kind"),
+    [
+        ("arp,metadata=0x3", "copy"),
+        ("icmp6,metadata=0x3,nw_ttl=255,icmp_type=135,icmp_code=0", "copy"),
+        ("metadata=0x3,dl_dst=ff:ff:ff:ff:ff:ff", "copy"),
+        ("ip,metadata=0x3,dl_dst=01:00:00:00:00:00/01:00:00:00:00:00,nw_dst=224.0.0.0/4", "copy"),
+        ("ip,metadata=0x3,nw_dst=224.0.0.0/4", "copy"),
+        ("ipv6,metadata=0x3,ipv6_dst=ff00::/8", "copy"),
+        ("arp,metadata=0x1", "lost"),
+        ("arp,reg14=0x1,metadata=0x3", "lost"),
+        ("metadata=0x3,dl_dst=fa:16:3e:00:00:01", "lost"),
+        ("metadata=0x3,dl_src=01:00:00:00:00:00/01:00:00:00:00:00", "lost"),
+        ("ip,metadata=0x3,nw_dst=10.0.0.254", "lost"),
+        ("ip,metadata=0x3,nw_src=224.0.0.0/4", "lost"),
+        ("icmp,metadata=0x3,icmp_type=13", "lost"),
+        ("ip,metadata=0x3,nw_ttl=1", "lost"),
+        ("metadata=0x3", "lost"),
+    ],
+)
+def test_a_router_drops_copies_of_what_its_switches_flood(match: str, kind: str) -> None:
+    assert kinds(f"{ROUTER}table=9,priority=95,{match} actions=drop")[-1] == kind
+
+
+def test_what_a_provider_bridge_floods_into_the_patch_port_is_no_loss() -> None:
+    default = SMALL + "table=0,priority=0 actions=drop"
+    assert kinds(default, patch_ports=PROVIDER_PATCH)[-1] == "copy"
+    assert kinds(default)[-1] == "lost", "nobody floods to a bridge of its own"
 
 
 @pytest.mark.parametrize(

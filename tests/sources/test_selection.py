@@ -3,14 +3,17 @@
 import time
 from fnmatch import fnmatchcase
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agent.config import Flows
 from agent.flow_rules import Rule
 from agent.model.bridge import LOCAL
-from agent.model.flow import Flow, Scope
+from agent.model.flow import Flow, Scope, TableFlows
 from agent.sources.selection import selected
+from agent.sources.shown import Selection
 
 NAMES = {1: "tap0", 2: "tap1", 3: "vxlan-1", LOCAL: "br-int"}
 
@@ -100,6 +103,15 @@ def names(rule: Rule, each: Flow, interfaces: dict[int, str]) -> bool:
             or (interface is not None and fnmatchcase(interface, rule.interface))
         )
     )
+
+
+def test_what_was_chosen_of_a_table_that_is_gone_is_forgotten() -> None:
+    selection = Selection("br-int", Flows(mode="selected", select=[Rule(priority=2)]))
+    counts = np.zeros(len(FLOWS), np.uint64)
+    shown, left_out = selection.of([TableFlows(0, FLOWS, counts, counts)], NAMES)
+    assert (list(shown), left_out) == ([0], 3)
+    assert selection.of([], NAMES) == ({}, 0)
+    assert selection._chosen == {}
 
 
 @given(SOME_FLOWS, SOME_RULES)

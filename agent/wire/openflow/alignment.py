@@ -5,6 +5,8 @@ a table of the switch that grows is dealt out anew. So runs of equal entries are
 whole, a gap is looked over a few entries ahead, and when that does not help, by all entries.
 """
 
+from collections.abc import Generator
+
 import numpy as np
 
 from agent.wire.openflow.entries import WORD, Answer, Entries, Places, masked
@@ -12,11 +14,16 @@ from agent.wire.openflow.entries import WORD, Answer, Entries, Places, masked
 LOOK_AHEAD = 8
 PATIENCE = 64
 """Entries in a row that were not found nearby; then all are indexed."""
+STEPS = 2048
+"""Runs and entries compared in one go, some ten milliseconds; then whoever waits has its turn."""
 FIRST_RUN, LONGEST_RUN = 64, 1 << 13
 
 
-def align(answer: Answer, known: Entries) -> tuple[Places, Places]:
+def align(answer: Answer, known: Entries) -> Generator[None, None, tuple[Places, Places]]:
     """Find the entries of an answer among those of the one before.
+
+    Yields:
+        Whenever others should have their turn.
 
     Returns:
         Where each entry begins in the answer, and the end; the index of each among the known
@@ -25,8 +32,7 @@ def align(answer: Answer, known: Entries) -> tuple[Places, Places]:
     Raises:
         ParseError: If the answer is not a sequence of entries.
     """
-    aligning = _Aligning(answer, known)
-    return aligning.run()
+    return (yield from _Aligning(answer, known).run())
 
 
 class _Aligning:
@@ -38,10 +44,13 @@ class _Aligning:
         self._before: list[int] = []
         self._missed: dict[int, bytes] = {}
 
-    def run(self) -> tuple[Places, Places]:
+    def run(self) -> Generator[None, None, tuple[Places, Places]]:
         start, place, missed_in_a_row, try_run = 0, 0, 0, True
-        end = len(self._answer.words)
+        end, steps = len(self._answer.words), 0
         while start < end:
+            steps += 1
+            if steps % STEPS == 0:
+                yield
             if try_run and (run := self._run(start, place)):
                 starts = self._known.starts[place : place + run + 1]
                 starts = (starts + (start - starts[0])).tolist()

@@ -12,7 +12,7 @@ _MULTIPARTS = frozenset(Multipart)
 def is_allowed(message: bytes) -> bool:
     """Say whether these bytes are exactly one message that changes nothing on the switch.
 
-    HELLO, ECHO and the multipart requests of ``Multipart``;
+    HELLO, ECHO, FEATURES and the multipart requests of ``Multipart``;
     TABLE_FEATURES only with an empty body, because with a body it writes. Bytes behind the
     message's stated end are another message, hence refused, as is a request in several parts.
     """
@@ -24,6 +24,8 @@ def is_allowed(message: bytes) -> bool:
         return False
     if header.type == Type.MULTIPART_REQUEST:
         return _multipart_reads(message)
+    if header.type == Type.FEATURES_REQUEST:
+        return len(message) == HEADER_LENGTH
     return header.type in _FREE
 
 

@@ -6,7 +6,7 @@ counters stand where they stood. Where flows came or went, the others are found 
 what nobody has seen before is decoded.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2s
 from typing import TypeVar, cast
@@ -25,6 +25,10 @@ T = TypeVar("T")
 
 BATCH_FLOWS = 250
 """New flows decoded in one go, some milliseconds; then whoever waits has its turn."""
+COMPARED_FLOWS = 10_000
+"""Flows compared in one go, likewise."""
+MARK_BYTES = 4
+"""Of the hash that tells flows apart that ovs-ofctl prints alike."""
 MAX_SHARED = 1 << 16
 """Effects and scopes that flows share; with more kinds than that, they begin anew."""
 CREATION_SLACK_SECONDS = 0.05
@@ -100,7 +104,7 @@ class FlowDecoder:
 
     def decode(
         self, table_id: int, bodies: list[bytes], asked: float, answered: float, *, whole: bool
-    ) -> Iterator[TableFlows | None]:
+    ) -> Generator[TableFlows | None, None, None]:
         """Decode the complete answer for one table.
 
         Args:
@@ -125,21 +129,21 @@ class FlowDecoder:
         returned: Mapping[int, tuple[int, int]] = {}
         if known is not None and answer.same_as(known.columns.entries):
             columns = _columns(answer, known.columns.entries)
-            flows = self._renew(known.flows, columns.entries)
+            flows = known.flows
+            if self._renamed:
+                flows, kept = yield from self._completed(columns.entries, flows)
+                if kept is not None:
+                    columns, before = columns.only(kept), kept
         else:
-            starts, before = _aligned(answer, known)
+            starts, before = yield from _aligned(answer, known)
             columns = _columns(answer, answer.entries(starts))
-            fresh: dict[int, Flow] = {}
-            for index in np.flatnonzero(before < 0).tolist():
-                if len(fresh) % BATCH_FLOWS == BATCH_FLOWS - 1:
-                    yield None
-                fresh[index] = self._decode(columns.entries.octets(index))
-            flows, kept = _merged(known, columns.entries, before, fresh)
+            old = known.flows if known else ()
+            found = [old[place] if place >= 0 else None for place in before.tolist()]
+            flows, kept = yield from self._completed(columns.entries, found)
             if kept is not None:
                 columns, before = columns.only(kept), before[kept]
-            flows = self._renew(flows, columns.entries)
             if known is not None:
-                modified = _find_modified(known, columns.entries, before)
+                modified = yield from _find_modified(known, columns.entries, before)
                 returned = _returned(known, columns.entries, before)
                 missing = {} if whole else _missing(known, before)
         self._pending[table_id] = _Known(flows, columns, answered, missing)
@@ -156,20 +160,38 @@ class FlowDecoder:
             partial=bool(missing),
         )
 
-    def _renew(self, flows: tuple[Flow, ...], entries: Entries) -> tuple[Flow, ...]:
-        """Write the flows anew that name a port whose name has changed."""
-        if not self._renamed:
-            return flows
-        changed = {
-            index: new
-            for index, flow in enumerate(flows)
-            if flow.scope.in_port in self._renamed
-            or any(name in flow.match for name in NAMED_PORTS)
-            if (new := self._decode(entries.octets(index))).match != flow.match.partition("#")[0]
-        }
-        if not changed:
-            return flows
-        return tuple(changed.get(index, flow) for index, flow in enumerate(flows))
+    def _completed(
+        self, entries: Entries, found: Sequence[Flow | None]
+    ) -> Generator[None, None, tuple[tuple[Flow, ...], Places | None]]:
+        """Decode the flows that nobody has seen before, and those that name a renamed port.
+
+        Returns:
+            As ``_distinct``.
+        """
+        written: dict[int, Flow] = {}
+        for count, index in enumerate(self._unwritten(found), 1):
+            if count % BATCH_FLOWS == 0:
+                yield
+            flow, known = self._decode(entries.octets(index)), found[index]
+            if known is None or not _is_text(known.match, flow.match):
+                written[index] = flow
+        if not written and isinstance(found, tuple):
+            return found, None
+        return _distinct(entries, found, written)
+
+    def _unwritten(self, found: Sequence[Flow | None]) -> list[int]:
+        renamed = self._renamed
+        return [
+            index
+            for index, flow in enumerate(found)
+            if flow is None
+            or (
+                renamed
+                and (
+                    flow.scope.in_port in renamed or any(name in flow.match for name in NAMED_PORTS)
+                )
+            )
+        ]
 
     def _decode(self, octets: bytes) -> Flow:
         entry = entry_of(octets)
@@ -198,49 +220,53 @@ def _columns(answer: Answer, entries: Entries) -> _Columns:
     )
 
 
-def _aligned(answer: Answer, known: _Known | None) -> tuple[Places, Places]:
+def _aligned(answer: Answer, known: _Known | None) -> Generator[None, None, tuple[Places, Places]]:
     if known is None:
         starts = answer.starts()
         return starts, np.full(len(starts) - 1, ABSENT, np.int64)
-    return align(answer, known.columns.entries)
+    return (yield from align(answer, known.columns.entries))
 
 
-def _merged(
-    known: _Known | None, entries: Entries, before: Places, fresh: Mapping[int, Flow]
+def _distinct(
+    entries: Entries, found: Sequence[Flow | None], written: dict[int, Flow]
 ) -> tuple[tuple[Flow, ...], Places | None]:
-    """Put known and new flows together in the order of the answer.
+    """Put known flows and those written now together, in the order of the answer.
 
     Two series of one name would make the page invalid. A flow that stands twice, in two pieces of
     an answer, is left out the second time. Two flows that ovs-ofctl prints alike, because it
-    leaves out some masks, are told apart by a hash.
+    leaves out some masks, are told apart by a hash; one that has had its text keeps it.
 
     Returns:
         The flows, and the indexes of those that stay; ``None`` when all do.
     """
-    old = known.flows if known else ()
-    flows = [
-        old[place] if place >= 0 else fresh[index] for index, place in enumerate(before.tolist())
-    ]
-    if not fresh:
-        return tuple(flows), None
-    texts: dict[tuple[int, str], int] = {}
-    twice: set[int] = set()
-    for index, flow in enumerate(flows):
+    flows = {
+        index: flow for index, flow in enumerate(found) if flow is not None and index not in written
+    }
+    texts = {(flow.priority, flow.match): index for index, flow in flows.items()}
+    for index, flow in written.items():
         other = texts.setdefault((flow.priority, flow.match), index)
         if other == index:
+            flows[index] = flow
             continue
         ours = identity(entries.octets(index))
         if ours == identity(entries.octets(other)):
-            twice.add(index)
             continue
-        match = f"{flow.match}#{blake2s(ours, digest_size=4).hexdigest()}"
-        flows[index] = replace(flow, match=match)
-        if texts.setdefault((flow.priority, match), index) != index:
-            twice.add(index)
-    if not twice:
-        return tuple(flows), None
-    kept = np.array([index for index in range(len(flows)) if index not in twice], np.int64)
-    return tuple(flows[index] for index in kept.tolist()), kept
+        match = _marked(flow.match, ours)
+        if texts.setdefault((flow.priority, match), index) == index:
+            flows[index] = replace(flow, match=match)
+    kept = sorted(flows)
+    ordered = tuple([flows[index] for index in kept])
+    return ordered, None if len(kept) == len(found) else np.array(kept, np.int64)
+
+
+def _marked(text: str, ours: bytes) -> str:
+    return f"{text}#{blake2s(ours, digest_size=MARK_BYTES).hexdigest()}"
+
+
+def _is_text(match: str, text: str) -> bool:
+    """Say whether a match is this text, with a hash or without."""
+    length = len(text) + len("#") + 2 * MARK_BYTES
+    return match == text or (len(match) == length and match.startswith(f"{text}#"))
 
 
 def _gone(known: _Known, before: Places) -> list[int]:
@@ -250,14 +276,19 @@ def _gone(known: _Known, before: Places) -> list[int]:
     return np.flatnonzero(~used[:-1]).tolist()
 
 
-def _find_modified(known: _Known, entries: Entries, before: Places) -> int:
+def _find_modified(known: _Known, entries: Entries, before: Places) -> Generator[None, None, int]:
     """Find new entries that are flows which are gone, with other contents; complete ``before``."""
     new = np.flatnonzero(before < 0).tolist()
-    if not new:
-        return 0
-    gone = {identity(known.columns.entries.octets(at)): at for at in _gone(known, before)}
+    there = _gone(known, before) if new else []
+    gone: dict[bytes, int] = {}
+    for count, at in enumerate(there, 1):
+        if count % COMPARED_FLOWS == 0:
+            yield
+        gone[identity(known.columns.entries.octets(at))] = at
     modified = 0
-    for index in new if gone else ():
+    for count, index in enumerate(new if gone else (), 1):
+        if count % COMPARED_FLOWS == 0:
+            yield
         at = gone.pop(identity(entries.octets(index)), ABSENT)
         if at != ABSENT:
             before[index] = at

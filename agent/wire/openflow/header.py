@@ -1,4 +1,4 @@
-"""The header of every message, its types, and ECHO."""
+"""The header of every message, its types, and those that are no more than a header."""
 
 import struct
 from enum import IntEnum
@@ -25,6 +25,8 @@ class Type(IntEnum):
     ERROR = 1
     ECHO_REQUEST = 2
     ECHO_REPLY = 3
+    FEATURES_REQUEST = 5
+    FEATURES_REPLY = 6
     MULTIPART_REQUEST = 18
     MULTIPART_REPLY = 19
 
@@ -91,3 +93,8 @@ def echo_request(version: Version, xid: int, payload: bytes = b"") -> bytes:
 def echo_reply(version: Version, xid: int, payload: bytes = b"") -> bytes:
     """Build the answer to an ECHO request, with its xid and payload."""
     return message(version, Type.ECHO_REPLY, xid, payload)
+
+
+def features_request(version: Version, xid: int) -> bytes:
+    """Build a FEATURES request."""
+    return message(version, Type.FEATURES_REQUEST, xid)

@@ -12,6 +12,7 @@ from agent.wire.openflow.header import (
     Version,
     echo_reply,
     echo_request,
+    features_request,
     parse_header,
 )
 from agent.wire.openflow.hello import hello, negotiate
@@ -37,6 +38,7 @@ __all__ = [
     "Version",
     "echo_reply",
     "echo_request",
+    "features_request",
     "flow_request_body",
     "hello",
     "is_allowed",

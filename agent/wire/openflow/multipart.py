@@ -94,11 +94,13 @@ def parse_table_stats(bodies: list[bytes]) -> list[TableStats]:
     30 flows, 912 lookups, 904 matches.
 
     Raises:
-        ParseError: If a part ends inside an entry.
+        ParseError: If a part ends inside an entry, or a table comes twice.
     """
     tables: list[TableStats] = []
     for body in bodies:
         if len(body) % _TABLE.size:
             raise ParseError(f"table statistics of {len(body)} bytes")
         tables += (TableStats(*entry) for entry in _TABLE.iter_unpack(body))
+    if len({table.table_id for table in tables}) < len(tables):
+        raise ParseError("a table has statistics twice")
     return tables

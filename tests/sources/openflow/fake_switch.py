@@ -32,8 +32,12 @@ class Talk:
         await self.writer.drain()
 
     async def hello(self) -> None:
+        """Agree on a version, and answer what a switch is asked first."""
         await self.request()
         await self.say(HELLO)
+        kind, xid, _ = await self.request()
+        assert kind == Type.FEATURES_REQUEST
+        await self.say(message(VERSION, Type.FEATURES_REPLY, xid, bytes(24)))
 
     async def never(self) -> None:
         """Wait until the other side goes away, reading all it says."""

@@ -285,6 +285,75 @@ async def test_a_peer_that_asks_and_does_not_read_is_given_up(rundir: Path) -> N
     assert rig.reason("br0 flows") == Reason.BROKEN
 
 
+async def test_a_peer_that_asks_and_does_not_read_costs_no_descriptor(rundir: Path) -> None:
+    gone = asyncio.Event()
+
+    async def flood(talk: Talk) -> None:
+        await talk.hello()
+        try:
+            while True:  # nobody asks it anything
+                await talk.say(message(4, Type.ECHO_REQUEST, 7, bytes(60_000)))
+        except ConnectionError:
+            gone.set()
+
+    async with listening(rundir / "br0.mgmt", flood):
+        connection = await open_connection(rundir / "br0.mgmt", 5.0, 1 << 20)
+        await asyncio.wait_for(gone.wait(), 5)
+    assert connection.closed
+
+
+async def test_a_peer_that_never_stops_talking_is_given_up(rundir: Path) -> None:
+    gone = asyncio.Event()
+
+    async def talks(talk: Talk) -> None:
+        await talk.hello()
+        try:
+            while True:
+                await talk.say(message(4, Type.MULTIPART_REPLY, 0, bytes(60_000)))
+        except ConnectionError:
+            gone.set()
+
+    async with listening(rundir / "br0.mgmt", talks):
+        connection = await open_connection(rundir / "br0.mgmt", 5.0, 1 << 20)
+        await asyncio.wait_for(gone.wait(), 10)
+        with pytest.raises(SourceError) as caught:
+            await connection.echo()
+    assert caught.value.reason is Reason.BROKEN
+
+
+async def test_a_question_that_cannot_be_sent_is_told_to_its_asker_only(rundir: Path) -> None:
+    told: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, context: told.append(context))
+
+    async def reads_nothing(talk: Talk) -> None:
+        await talk.hello()
+        talk.writer.transport.pause_reading()
+        await asyncio.Event().wait()
+
+    async with listening(rundir / "br0.mgmt", reads_nothing):
+        connection = await open_connection(rundir / "br0.mgmt", 5.0, 1 << 20)
+        assert connection._transport is not None
+        connection._transport.write(bytes(1 << 22))  # as if it had long been asking
+        with pytest.raises(SourceError) as caught:
+            await connection.echo()
+    assert caught.value.reason is Reason.BROKEN
+    del caught, connection
+    gc.collect()
+    assert told == []
+
+
+async def test_the_time_of_an_echo_is_its_own(rundir: Path) -> None:
+    async def slow(talk: Talk, xid: int) -> None:
+        await asyncio.sleep(0.2)
+        await talk.say(multipart_reply(xid, Multipart.TABLE, b""))
+
+    async with listening(rundir / "br0.mgmt", when(Multipart.TABLE, slow)):
+        connection = await open_connection(rundir / "br0.mgmt", 5.0, 1 << 20)
+        _, seconds = await asyncio.gather(connection.multipart(Multipart.TABLE), connection.echo())
+        connection.close()
+    assert seconds < 0.1
+
+
 async def test_a_bridge_that_goes_while_it_is_waited_for_costs_nobody_a_thing(
     rundir: Path,
 ) -> None:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from agent.errors import ParseError
 from agent.model.flow import TableFlows
-from agent.wire.openflow.decoder import FlowDecoder
+from agent.wire.openflow.alignment import STEPS
+from agent.wire.openflow.decoder import BATCH_FLOWS, FlowDecoder
 
 TABLE = 7
 PORTS = {5: "tap5"}
@@ -197,25 +198,63 @@ def test_what_stands_twice_is_counted_once() -> None:
     assert len(table.flows) == 2
 
 
-def test_flows_that_are_printed_alike_are_told_apart() -> None:
-    """ovs-ofctl leaves out the mask of tun_gbp_flags: both are its ``tun_gbp_flags=0x1``."""
+def printed_alike(mask: int, packets: int) -> bytes:
+    """ovs-ofctl leaves out the mask of tun_gbp_flags: every one is its ``tun_gbp_flags=0x1``."""
+    entry = Entry(0, packets, in_port=5).octets
+    match = struct.pack(">HHIBBII", 1, 18, 0x00014F02, 1, mask, 0x80000004, 5) + bytes(6)
+    return struct.pack(">H", 48 + len(match)) + entry[2:48] + match
 
-    def masked(mask: int, packets: int) -> bytes:
-        octets = bytearray(Entry(0, packets).octets)
-        octets[48:64] = struct.pack(">HHIBBxxxxxx", 1, 10, 0x00014F02, 1, mask)
-        return bytes(octets)
 
+def test_flows_that_are_printed_alike_are_told_apart_whatever_their_port_is_called() -> None:
     reader = Reader()
-    for packets in (1, 2):
-        reader.decoder.prepare(PORTS)
-        answer = masked(0x01, packets) + masked(0x03, 10 * packets)
+    for packets, port in ((1, "tap5"), (2, "tap5"), (3, "tap9"), (4, "tap9")):
+        reader.decoder.prepare({5: port})
+        answer = printed_alike(0x01, packets) + printed_alike(0x03, 10 * packets)
         (table,) = reader.decoder.decode(TABLE, [answer], 1.0, 1.0, whole=True)
         reader.decoder.commit()
         assert table is not None
         assert table.packets.tolist() == [packets, 10 * packets]
         first, second = (flow.match for flow in table.flows)
-        assert first == "tun_gbp_flags=0x1"
-        assert second.startswith("tun_gbp_flags=0x1#")
+        assert first == f"tun_gbp_flags=0x1,in_port={port}"
+        assert second.startswith(f"{first}#")
+
+
+def test_one_that_is_printed_alike_and_modified_takes_the_text_of_no_other() -> None:
+    reader = Reader()
+    reader.decoder.prepare(PORTS)
+    list(reader.decoder.decode(TABLE, [printed_alike(1, 1)], 1.0, 1.0, whole=True))
+    reader.decoder.commit()
+    reader.decoder.prepare(PORTS)
+    answer = printed_alike(3, 2) + printed_alike(1, 3)
+    (table,) = reader.decoder.decode(TABLE, [answer], 1.0, 1.0, whole=True)
+    assert table is not None
+    assert ["#" in flow.match for flow in table.flows] == [True, False]
+
+
+def test_a_port_that_comes_back_by_another_number_does_not_look_like_its_old_flows() -> None:
+    reader = Reader()
+    reader.read([Entry(1, in_port=5)], {5: "tapA"})
+    table = reader.read([Entry(1, in_port=5), Entry(1, in_port=6)], {6: "tapA"})
+    assert [flow.match for flow in table.flows] == ["reg5=0x1,in_port=5", "reg5=0x1,in_port=tapA"]
+
+
+def test_others_have_their_turn_while_many_flows_are_decoded_once() -> None:
+    decoder, flows = FlowDecoder(), 10 * BATCH_FLOWS
+    answer = b"".join(Entry(n, in_port=5).octets for n in range(flows))
+    for ports in ({5: "tap5"}, {5: "tap9"}):
+        decoder.prepare(ports)
+        steps = list(decoder.decode(TABLE, [answer], 1.0, 1.0, whole=True))
+        decoder.commit()
+        assert len(steps) == flows // BATCH_FLOWS + 1
+
+
+def test_others_have_their_turn_while_a_large_table_is_compared() -> None:
+    reader = Reader()
+    entries = [Entry(n) for n in range(3 * STEPS)]
+    reader.read(entries)
+    reader.decoder.prepare(PORTS)
+    answer = b"".join(entry.octets for entry in entries[::2])
+    assert len(list(reader.decoder.decode(TABLE, [answer], 1.0, 1.0, whole=True))) > 1
 
 
 def test_a_flow_that_pieces_missed_is_not_new_when_it_is_back() -> None:

@@ -173,6 +173,7 @@ def test_lets_every_request_of_its_own_pass(version: of.Version) -> None:
         of.hello(OURS, 1),
         of.echo_request(version, 2, b"x"),
         of.echo_reply(version, 2, b"x"),
+        of.features_request(version, 3),
         of.multipart_request(version, of.Multipart.FLOW, 4, of.flow_request_body(7)),
         of.multipart_request(version, of.Multipart.PORT_STATS, 4, of.port_stats_request_body()),
         *(of.multipart_request(version, kind, 5) for kind in of.Multipart),
@@ -180,7 +181,7 @@ def test_lets_every_request_of_its_own_pass(version: of.Version) -> None:
     assert all(of.is_allowed(request) for request in requests)
 
 
-@pytest.mark.parametrize("kind", sorted(set(range(256)) - {0, 2, 3, 18}))
+@pytest.mark.parametrize("kind", sorted(set(range(256)) - {0, 2, 3, 5, 18}))
 def test_lets_no_other_message_pass(kind: int) -> None:
     assert not of.is_allowed(_message(kind))
     assert not of.is_allowed(_message(kind, bytes(48)))
@@ -213,6 +214,7 @@ TABLE_FEATURES = struct.pack(">HHxxxx", 12, 0)
         _message(4, struct.pack(">II", 0x4F4E4600, 25)),
         _message(4, bytes(4)),
         _message(2) + _message(14, bytes(48)),
+        _message(5, bytes(8)),
         _message(2)[:-1],
         _message(2, version=1),
         _message(18, struct.pack(">HHxxxx", 0, 0), version=6),

@@ -1,4 +1,5 @@
 import re
+import struct
 from dataclasses import asdict
 
 import pytest
@@ -95,6 +96,12 @@ def test_table_statistics_come_for_all_tables(version: str) -> None:
     first = tables[0]
     assert (first.flows, first.lookups, first.matches) == (int(active), int(lookup), int(matched))
     assert int(lookup) > 0
+
+
+def test_refuses_a_table_that_comes_twice() -> None:
+    table = struct.pack(">BxxxIQQ", 7, 1, 2, 3)
+    with pytest.raises(ParseError):
+        of.parse_table_stats([table, table])
 
 
 @pytest.mark.parametrize("length", [0, 1, 39, 41, 0xFFFF])
