@@ -18,6 +18,8 @@ logger = log.get(__name__)
 
 BUDGET_ADVICE = "scrape flows less often, or raise flows.duty_cycle"
 BUSY_ADVICE = "the switch is slow to answer: see ovs_vswitchd_echo_seconds"
+STALE_SECONDS = 900.0
+"""A part that nobody has tried to read for so long has no problem: whoever wanted it is gone."""
 CALM_SECONDS = 600.0
 """Readings that were left out now and then, with others in between, are one time of throttling;
 without one for so long it is over."""
@@ -25,11 +27,12 @@ without one for so long it is over."""
 
 @dataclass(slots=True)
 class Problem:
-    """Why a part of a source is down, and since when (Unix seconds)."""
+    """Why a part of a source is down, since when (Unix seconds), and when it was last tried."""
 
     reason: Reason
     detail: str
     since_seconds: float
+    tried_at: float
 
 
 @dataclass(slots=True)
@@ -65,6 +68,7 @@ class SourceHealth:
     @property
     def up(self) -> bool:
         """Whether every part said all it was asked the last time, in time, and said anything."""
+        self._forget_stale()
         return self._last_success_seconds is not None and not self._problems and not self._late
 
     def good(self, part: str = "", seconds: float | None = None) -> None:
@@ -86,7 +90,7 @@ class SourceHealth:
         reasons = {problem.reason for problem in self._problems.values()}
         known = self._problems.get(part)
         since = known.since_seconds if known else time.time()
-        self._problems[part] = Problem(error.reason, error.detail, since)
+        self._problems[part] = Problem(error.reason, error.detail, since, self.clock())
         self._said_up = False
         if known is None and error.reason not in reasons:
             logger.warning(
@@ -147,6 +151,12 @@ class SourceHealth:
     def clear(self, part: str = "") -> None:
         """Forget a part's problem; the next good reading tells whether that was the last one."""
         self._problems.pop(part, None)
+
+    def _forget_stale(self) -> None:
+        """Forget problems of parts that a scrape wanted once and none wants any more."""
+        oldest = self.clock() - STALE_SECONDS
+        for part in [name for name, problem in self._problems.items() if problem.tried_at < oldest]:
+            self.clear(part)
 
     def keep_parts(self, parts: set[str]) -> None:
         """Forget the problems and intervals of parts that are no longer there."""

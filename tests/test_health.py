@@ -4,7 +4,7 @@ import json
 import time
 
 from agent.errors import Reason, SourceError
-from agent.health import CALM_SECONDS, SourceHealth
+from agent.health import CALM_SECONDS, STALE_SECONDS, SourceHealth
 from tests.clock import Clock
 from tests.logs import Event, Logged
 
@@ -299,3 +299,19 @@ def test_throttling_is_one_line_when_it_begins_and_one_when_it_is_over(logged: L
     assert texts(logged()) == [("info", "source no longer throttled", "")]
     health.throttled(None, "br-tun flows")
     assert texts(logged()) == [("warning", "source throttled", "br-tun flows")]
+
+
+def test_a_part_that_nobody_asks_for_any_more_does_not_keep_a_source_down() -> None:
+    """A slow job that read flows once and failed, and was then taken away."""
+    clock = Clock()
+    health = SourceHealth("openflow", clock=clock)
+    health.failed(SourceError(Reason.TIMEOUT, "slow"), "br0 flows")
+    health.good("br0")
+    assert not health.up
+    clock.sleep(STALE_SECONDS / 2)
+    health.failed(SourceError(Reason.TIMEOUT, "slow"), "br0 flows")
+    clock.sleep(STALE_SECONDS)
+    assert not health.up
+    clock.sleep(1.0)
+    assert health.up
+    assert health.status()["problems"] == {}

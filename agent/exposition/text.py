@@ -9,6 +9,9 @@ from enum import Enum
 
 from agent.families import Block, Family, Sample, Value
 
+LONG_BYTES = 1 << 14
+"""A part of a page that is not worth another copy; shorter ones are sent together."""
+
 
 class Format(Enum):
     """An exposition format and its Content-Type."""
@@ -77,27 +80,28 @@ def render(samples: Iterable[Sample | Block], form: Format) -> list[bytes]:
 
 
 class _Page:
-    """Joins short lines and leaves long parts alone."""
+    """Joins short parts and leaves long ones alone."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
-        self._lines: list[str] = []
+        self._short: list[bytes] = []
 
     def write(self, part: str | bytes) -> None:
-        if isinstance(part, str):
-            self._lines.append(part)
+        data = part.encode("utf-8", "replace") if isinstance(part, str) else part
+        if len(data) < LONG_BYTES:
+            self._short.append(data)
             return
         self._flush()
-        self._parts.append(part)
+        self._parts.append(data)
 
     def parts(self) -> list[bytes]:
         self._flush()
         return self._parts
 
     def _flush(self) -> None:
-        if self._lines:
-            self._parts.append("".join(self._lines).encode("utf-8", "replace"))
-            self._lines = []
+        if self._short:
+            self._parts.append(b"".join(self._short))
+            self._short = []
 
 
 def header(family: Family, form: Format) -> str:

@@ -68,9 +68,8 @@ class OpenFlowSource:
         All bridges, or none: their one ovs-vswitchd has given us its share of time, or not.
         """
         if not self._budget.allows():
+            # What another scrape has just paid for stays; the store lets nobody see it too late.
             self.health.throttled(self._budget.min_interval_seconds, FLOWS)
-            for name in self._peers:
-                self._store.flows.withdraw(name)
             return
         for peer in self._peers.values():
             peer.flows.cost_seconds = 0.0
@@ -125,7 +124,6 @@ class OpenFlowSource:
         if self._peers.get(name) is not peer:
             return True  # it was deleted while it was read
         if reading is None:  # not asked, to spare it
-            readings.withdraw(name)
             return False
         readings.put(reading, name, taken)
         self.health.good(name + suffix, time.perf_counter() - began)

@@ -254,14 +254,12 @@ def test_prometheus_scrapes_with_tls_and_a_user(compute_node: ComputeNode, tmp_p
             ),
         )
         with Prometheus(*jobs) as prometheus:
-            wait_until(
-                lambda: (
-                    [t["health"] for t in prometheus.targets()].count("unknown") == 0
-                    and len(prometheus.targets()) == len(jobs)
-                ),
-                timeout=30,
-                what="every job to have tried",
-            )
+
+            def have_tried() -> bool:
+                known = [t["health"] for t in prometheus.targets()]
+                return len(known) == len(jobs) and "unknown" not in known
+
+            wait_until(have_tried, timeout=30, what="every job to have tried")
             health = {t["labels"]["job"]: t["health"] for t in prometheus.targets()}
             errors = {t["labels"]["job"]: t["lastError"] for t in prometheus.targets()}
     assert health == {"right": "up", "wrong password": "down", "no certificate": "down"}, errors

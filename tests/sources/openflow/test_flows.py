@@ -89,17 +89,21 @@ def with_instructions(entry: bytes, instructions: bytes) -> bytes:
 class Rig:
     """A source with one bridge."""
 
-    def __init__(self, rundir: Path, clock: Clock | None = None, **flows: object) -> None:
+    def __init__(self, rundir: Path, **flows: object) -> None:
         self.path = rundir / "br0.mgmt"
-        self.store = Store(clock=clock) if clock else Store()
+        self.clock = Clock()
+        self.store = Store(clock=self.clock)
         self.store.switch.put(Switch(bridges=(Bridge("br0"),)))
         self.health = SourceHealth("openflow")
         settings = load(None, {}, {"ovs": {"rundir": str(rundir)}, "flows": flows})
         self.source = OpenFlowSource(settings, self.store, self.health)
 
     async def read(self) -> FlowReading | None:
+        """Read, and return what a scrape sees that began now."""
+        self.clock.sleep(1.0)
+        began = self.clock()
         await self.source.read_flows()
-        return (self.store.flows.parts(0).value or {}).get("br0")
+        return (self.store.flows.parts(began).value or {}).get("br0")
 
 
 @pytest.fixture
@@ -108,8 +112,7 @@ def rundir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 async def test_a_share_of_the_switchs_time_that_is_used_up_leaves_flows_out(rundir: Path) -> None:
-    clock = Clock()
-    rig, switch = Rig(rundir, clock, duty_cycle=1e-9), Switched(t0=[flow(0, 1, 5, 300)])
+    rig, switch = Rig(rundir, duty_cycle=1e-9), Switched(t0=[flow(0, 1, 5, 300)])
     async with listening(rig.path, switch.talk):
         assert await rig.read() is not None
         assert await rig.read() is None
@@ -136,7 +139,7 @@ async def test_an_answer_that_fails_midway_is_paid_for(rundir: Path) -> None:
             await asyncio.sleep(0.02)
         await talk.say(multipart_reply(xid, Multipart.TABLE, b""))
 
-    rig = Rig(rundir, Clock(), duty_cycle=0.002 / 60)
+    rig = Rig(rundir, duty_cycle=0.002 / 60)
     async with listening(rig.path, when(Multipart.FLOW, breaks)):
         assert await rig.read() is None
         assert await rig.read() is None
@@ -201,12 +204,11 @@ async def test_groups_are_asked_for_when_a_flow_uses_one(rundir: Path) -> None:
 
 
 async def test_groups_that_could_not_be_read_are_asked_for_again(rundir: Path) -> None:
-    clock = Clock()
-    rig = Rig(rundir, clock, duty_cycle=1)
+    rig = Rig(rundir, duty_cycle=1)
     switch = Switched(t0=[with_instructions(flow(0, 2, 0, 0), APPLY_GROUP)])
     async with listening(rig.path, switch.talk):
         before = await rig.read()
-        clock.now += GROUPS_SECONDS + 1
+        rig.clock.sleep(GROUPS_SECONDS + 1)
         switch.broken_groups = True
         assert await rig.read() is None
         switch.broken_groups = False
