@@ -224,10 +224,12 @@ def test_tells_what_the_judgement_does_not_see() -> None:
 
 def test_readings_that_cannot_be_compared_are_not() -> None:
     good = snapshot(0, table([0] * 5))
-    assert obstacle(good, snapshot(1, table([0] * 5))) is None
+    good = replace(good, reading=replace(good.reading, process=7))
+    assert obstacle(good, snapshot(1, table([0] * 5))) is None  # a process that is not known
     for second, reason in (
         (snapshot(1, table([0] * 5), matches=99), "started anew"),
         (replace(good, tables=()), "started anew"),
+        (replace(good, reading=replace(good.reading, process=8)), "started anew"),
         (replace(good, tables=None), "table statistics"),
         (snapshot(1, table([0] * 5), fate=Fate()), "cannot be judged"),
     ):

@@ -38,7 +38,9 @@ def obstacle(first: Snapshot, second: Snapshot) -> str | None:
     if first.tables is None or second.tables is None:
         return "its table statistics could not be read"
     now = {table.table_id: table.matches for table in second.tables}
-    if any(now.get(table.table_id, 0) < table.matches for table in first.tables):
+    processes = {first.reading.process, second.reading.process} - {None}
+    fell = any(now.get(table.table_id, 0) < table.matches for table in first.tables)
+    if fell or len(processes) > 1:
         return "ovs-vswitchd or the bridge was started anew in between, its counters began at 0"
     if any(table.table_id not in second.reading.fate.kinds for table in second.reading.tables):
         return "the database no longer says what its ports are, so its flows cannot be judged"

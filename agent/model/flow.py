@@ -196,6 +196,8 @@ class FlowReading:
         shown: By table, indexes of the flows that have series; ``None`` for all of them, a table
             that is missing for none.
         left_out: How many flows have no series, by the rules of ``flows.mode``.
+        process: Process id of the ovs-vswitchd that was asked; ``None`` when it lives in another
+            pid namespace.
     """
 
     bridge: str
@@ -204,3 +206,4 @@ class FlowReading:
     totals: Totals = field(default_factory=Totals)
     shown: Mapping[int, NDArray[np.int64] | None] = field(default_factory=dict)
     left_out: int = 0
+    process: int | None = None

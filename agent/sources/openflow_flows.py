@@ -171,7 +171,7 @@ class BridgeFlows:
         if around is None:  # which ports are patch ports is not known: a zero would be a guess
             totals = Totals(unattributed=totals.unattributed, changes=totals.changes)
         shown, left_out = self._selection.of(tables, ports)
-        return FlowReading(self._bridge, tables, fate, totals, shown, left_out)
+        return FlowReading(self._bridge, tables, fate, totals, shown, left_out, asked.process)
 
     async def _read_table(self, asked: Questions, stats: TableStats) -> TableFlows:
         """Ask for a table's flows, in as many pieces as its size and cookies advise."""
