@@ -21,11 +21,12 @@ lint: setup
 bench: setup
 	@for script in bench/*.py; do PYTHONPATH=. .venv/bin/python "$$script" || exit; done
 
-# the parsers and the text of flows against what nobody thought of, for minutes each
+# what takes long: the parsers and the text of flows against what nobody thought of, and endurance
 SOAK_SECONDS ?= 300
 soak: setup
 	@PYTHONPATH=. .venv/bin/python tests/soak/differential.py $(SOAK_SECONDS)
 	@PYTHONPATH=. .venv/bin/python tests/soak/fuzz_openflow.py $(SOAK_SECONDS)
+	@PYTHONPATH=. .venv/bin/python tests/soak/endurance.py $(SOAK_SECONDS)
 
 # the documentation that is written from the code
 docs: setup
