@@ -1,6 +1,4 @@
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from agent.errors import ParseError
 from agent.model.bridge import LOCAL
@@ -331,30 +329,3 @@ def test_refuses_instructions_that_cannot_be(data: str) -> None:
 
 
 INSTRUCTIONS = sorted({entry.instructions for entry in recorded.flows("br-effects", "of14")})
-
-
-def _survives(data: bytes) -> None:
-    try:
-        effect, _output = read_instructions(data)
-    except ParseError as error:
-        assert str(error)  # noqa: PT017 - any other exception fails the test by itself
-    else:
-        assert hash(effect) is not None
-
-
-@settings(max_examples=400, deadline=None)
-@given(st.data())
-def test_survives_mutation(data: st.DataObject) -> None:
-    mutated = bytearray(data.draw(st.sampled_from(INSTRUCTIONS[1:])))
-    places = st.integers(0, len(mutated) - 1)
-    for at, value in data.draw(st.lists(st.tuples(places, st.integers(0, 255)), max_size=4)):
-        mutated[at] = value
-    _survives(bytes(mutated))
-
-
-@settings(max_examples=300, deadline=None)
-@given(garbage=st.binary(max_size=200), kind=st.sampled_from([3, 4]))
-def test_survives_garbage(garbage: bytes, kind: int) -> None:
-    _survives(garbage)
-    whole = garbage[: len(garbage) // 8 * 8]
-    _survives(_within(f"{kind:04x} {{:04x}} 00000000", whole))
