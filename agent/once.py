@@ -2,9 +2,12 @@
 
 import asyncio
 
+from agent import log
 from agent.config import Settings
 from agent.daemon import Agent
 from agent.exposition import http, text
+
+logger = log.get(__name__)
 
 DATABASE_SECONDS = 3.0
 
@@ -15,6 +18,7 @@ async def once(settings: Settings) -> str:
     The ledgers of dropped packets, which otherwise begin at 0 with the process, begin at what the
     flows count since they were installed: one page has no before.
     """
+    logger.info("ledgers begin at the figures of flows", reason="one page has no before")
     agent = Agent(settings, from_figures=True)
     async with agent.running():
         await ask_database(agent)

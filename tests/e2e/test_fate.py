@@ -1,11 +1,12 @@
 """What the document's node drops, by the page: the lost ones by table and tap, and no others."""
 
+import subprocess
 from collections.abc import Iterator
 
 import pytest
 
 from lab import traffic
-from lab.agent import Agent
+from lab.agent import PROGRAM, Agent
 from lab.compute import ComputeNode
 from tests.e2e.page import Page, parse
 
@@ -72,6 +73,18 @@ def test_each_lost_packet_is_counted_once_where_it_died_and_whose_it_was(
         "rules_egress",
         "rules_ingress",
     }
+
+
+def test_once_counts_from_the_flows_own_figures_and_says_so(
+    own_compute_node: ComputeNode,
+) -> None:
+    traffic.spoofed(own_compute_node, SPOOFED)
+    own_compute_node.appctl("revalidator/wait")
+    command = [str(PROGRAM), "once", f"--ovs.rundir={own_compute_node.rundir}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    lost = 'ovs_flow_table_dropped_packets_total{bridge="br-int",table="71",kind="lost"}'
+    assert f"\n{lost} {SPOOFED}\n" in done.stdout
+    assert "ledgers begin at the figures of flows" in done.stderr
 
 
 def test_flood_copies_that_other_bridges_drop_are_told_apart(
