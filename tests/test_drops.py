@@ -10,7 +10,7 @@ import pytest
 
 from agent import cli
 from agent.drops import as_json, text
-from agent.drops.choice import NothingToCompareError, choose, ports
+from agent.drops.choice import NothingToCompareError, choose
 from agent.drops.growth import Snapshot, compare, obstacle
 from agent.drops.printable import printable
 from agent.drops.report import BOOKED, Growth, Report
@@ -77,7 +77,7 @@ def growth(
     first: TableFlows | None, second: TableFlows, only: frozenset[int] | None = None
 ) -> Growth:
     before = snapshot(0.0, *([] if first is None else [first]))
-    return compare(before, snapshot(10.0, second), ports(SWITCH, "br-int"), only)
+    return compare(before, snapshot(10.0, second), SWITCH.ports("br-int"), only)
 
 
 def packets(of: Growth) -> dict[str, int]:
@@ -251,7 +251,7 @@ def test_all_bridges_are_watched_unless_one_is_named() -> None:
 
 def test_the_port_of_the_bridge_itself_has_its_openflow_number() -> None:
     assert choose(SWITCH, "br-int", "br-int") == {"br-int": frozenset({LOCAL})}
-    assert ports(SWITCH, "br-int")[LOCAL] is LOCAL_PORT
+    assert SWITCH.ports("br-int")[LOCAL] is LOCAL_PORT
 
 
 @pytest.mark.parametrize(

@@ -206,11 +206,8 @@ def changes(node: Node) -> Output:
 def _port_names(node: Node, bridge: str) -> dict[int, str]:
     """Return interface names by OpenFlow number: the database's, which are whole."""
     switch = node.switch.value
-    names = {
-        interface.ofport: interface.name
-        for owner, _, interface in (switch.interfaces() if switch else ())
-        if owner.name == bridge and interface.ofport is not None
-    }
+    ports = switch.ports(bridge) if switch else {}
+    names = {number: interface.name for number, interface in ports.items()}
     names[LOCAL] = bridge
     return names
 

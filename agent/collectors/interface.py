@@ -6,7 +6,7 @@ missing keeps its row and its flows, so the switch looks complete while the inst
 
 from agent.collectors.base import Collector
 from agent.families import Counter, Gauge, Output
-from agent.model.bridge import LOCAL, LOCAL_IN_DATABASE, BridgeReading, PortStats
+from agent.model.bridge import LOCAL, BridgeReading, PortStats
 from agent.model.node import Node
 from agent.model.switch import Interface
 
@@ -111,7 +111,7 @@ def from_openflow(node: Node) -> Output:
     """Yield the counters of every port; the database tells its names, which OpenFlow cuts."""
     switch = node.switch.require()
     interfaces = {
-        (bridge.name, openflow_number(interface.ofport)): (port.name, interface)
+        (bridge.name, interface.openflow_port): (port.name, interface)
         for bridge, port, interface in switch.interfaces()
         if interface.ofport is not None
     }
@@ -150,11 +150,6 @@ def openflow_name(name: str) -> str:
     return name.encode("utf-8", "backslashreplace")[:OPENFLOW_NAME_BYTES].decode(
         "utf-8", "backslashreplace"
     )
-
-
-def openflow_number(ofport: int) -> int:
-    """Turn Interface.ofport into the number on OpenFlow's wire; they differ for LOCAL only."""
-    return LOCAL if ofport == LOCAL_IN_DATABASE else ofport
 
 
 def synthesised_local(reading: BridgeReading, number: int) -> Interface | None:

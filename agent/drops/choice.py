@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping
 
-from agent.model.bridge import LOCAL, LOCAL_IN_DATABASE
 from agent.model.switch import Bridge, Interface, Switch
 
 Chosen = Mapping[str, frozenset[int] | None]
@@ -48,27 +47,11 @@ def choose(switch: Switch, bridge: str | None, interface: str | None) -> Chosen:
         raise NothingToCompareError(_missing(f"interface {interface}", names))
     chosen: dict[str, frozenset[int] | None] = {}
     for owner, one in found:
-        number = _number(one)
-        if number is not None:
-            chosen[owner.name] = (chosen.get(owner.name) or frozenset()) | {number}
+        if one.openflow_port is not None:
+            chosen[owner.name] = (chosen.get(owner.name) or frozenset()) | {one.openflow_port}
     if not chosen:
         raise NothingToCompareError(*(_without_port(owner, one) for owner, one in found))
     return chosen
-
-
-def ports(switch: Switch, bridge: str) -> dict[int, Interface]:
-    """Return a bridge's interfaces by OpenFlow port number."""
-    return {
-        number: one
-        for each in switch.bridges
-        if each.name == bridge
-        for one in _interfaces(each)
-        if (number := _number(one)) is not None
-    }
-
-
-def _number(interface: Interface) -> int | None:
-    return LOCAL if interface.ofport == LOCAL_IN_DATABASE else interface.ofport
 
 
 def _interfaces(bridge: Bridge) -> Iterable[Interface]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from agent.config import Settings
 from agent.drops import as_json, text
-from agent.drops.choice import NothingToCompareError, choose, ports
+from agent.drops.choice import NothingToCompareError, choose
 from agent.drops.growth import compare, obstacle
 from agent.drops.printable import printable
 from agent.drops.report import BOOKED, Growth, Report
@@ -78,7 +78,7 @@ async def _watch(settings: Settings, question: Question) -> Report:
         if then is None or problem is not None:
             problems.append(f"{bridge}: {problem}")
         else:
-            growths.append(compare(then, now, ports(switch, bridge), chosen[bridge]))
+            growths.append(compare(then, now, switch.ports(bridge), chosen[bridge]))
     if not growths:
         raise NothingToCompareError(*sorted(problems))
     kinds = BOOKED if question.all_kinds else BOOKED[:1]

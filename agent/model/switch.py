@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from agent.model.bridge import LOCAL, LOCAL_IN_DATABASE
+
 
 @dataclass(frozen=True, slots=True)
 class Interface:
@@ -44,6 +46,11 @@ class Interface:
     vm_uuid: str | None = None
     attached_mac: str | None = None
     options: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def openflow_port(self) -> int | None:
+        """Its number on OpenFlow's wire, which differs from ``ofport`` for LOCAL only."""
+        return LOCAL if self.ofport == LOCAL_IN_DATABASE else self.ofport
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,3 +118,11 @@ class Switch:
             for port in bridge.ports:
                 for interface in port.interfaces:
                     yield bridge, port, interface
+
+    def ports(self, bridge: str) -> dict[int, Interface]:
+        """Return a bridge's interfaces by OpenFlow port number, those that have one."""
+        return {
+            interface.openflow_port: interface
+            for owner, _, interface in self.interfaces()
+            if owner.name == bridge and interface.openflow_port is not None
+        }

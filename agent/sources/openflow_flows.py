@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from agent.config import Settings
 from agent.health import SourceHealth
-from agent.model.bridge import LOCAL, LOCAL_IN_DATABASE, TableStats
+from agent.model.bridge import TableStats
 from agent.model.flow import Fate, Flow, FlowReading, Group, TableFlows, Totals
 from agent.model.node import Known
 from agent.model.switch import Switch
@@ -43,14 +43,12 @@ def surroundings(switch: Known[Switch], bridge: str) -> Surroundings | None:
     """Return a bridge's ports; ``None`` while the database is not known."""
     if switch.value is None:
         return None
-    ports = [
-        (LOCAL if interface.ofport == LOCAL_IN_DATABASE else interface.ofport, interface)
-        for owner, _, interface in switch.value.interfaces()
-        if owner.name == bridge and interface.ofport is not None
-    ]
+    ports = switch.value.ports(bridge)
     return Surroundings(
-        interfaces={number: interface.name for number, interface in ports},
-        patch_ports=frozenset(number for number, interface in ports if interface.type == "patch"),
+        interfaces={number: interface.name for number, interface in ports.items()},
+        patch_ports=frozenset(
+            number for number, interface in ports.items() if interface.type == "patch"
+        ),
     )
 
 
