@@ -211,7 +211,6 @@ class _Pending:
     def __init__(self, xid: int, assembler: of.Assembler | None = None) -> None:
         self.xid = xid
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.message = b""
         self._assembler = assembler
 
     @property
@@ -220,7 +219,6 @@ class _Pending:
 
     def add(self, message: bytes) -> bool:
         """Take a message; True when the answer is whole."""
-        self.message = message
         return self._assembler is None or self._assembler.add(message)
 
     def finish(self) -> None:

@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from agent.wire.openflow import messages as of
-from agent.wire.openflow.match import format_match
-from agent.wire.openflow.text import unambiguous
+from agent.wire.openflow.decoder import FlowDecoder
 from lab.node import Node
 from tests.wire.openflow.flow_generator import Generator
 from tests.wire.openflow.recorded import printed
@@ -21,6 +20,9 @@ READ_SECONDS = 30.0
 
 _UNSPEAKABLE = re.compile("[, \\t]|^.patch-")
 """Of port names: ovs-ofctl 3.1 ends a value there, quoted or not; or two ports have it."""
+
+MARK = re.compile("#[0-9a-f]{8}$")
+"""What the agent adds to the second of two flows that ovs-ofctl prints alike."""
 
 Line = tuple[int, int, int, str]
 """Table, priority, cookie, match."""
@@ -134,15 +136,21 @@ def printed_match(node: Node, match: bytes) -> str:
 
 
 def _ours(node: Node, bridge: Bridge, version: of.Version) -> Iterator[Line]:
+    """Read as the agent does, table by table with its decoder."""
     client = Client(str(node.rundir / f"{bridge.name}.mgmt"), version)
+    decoder = FlowDecoder()
     try:
-        ports = of.parse_port_desc(version, client.ask(of.Multipart.PORT_DESC))
-        bodies = client.ask(of.Multipart.FLOW, of.flow_request_body())
+        decoder.prepare(of.parse_port_desc(version, client.ask(of.Multipart.PORT_DESC)))
+        for stats in of.parse_table_stats(client.ask(of.Multipart.TABLE)):
+            if stats.flows:
+                body = of.flow_request_body(stats.table_id)
+                bodies = client.ask(of.Multipart.FLOW, body)
+                for table in decoder.decode(stats.table_id, bodies, 0.0, 0.0, whole=True):
+                    for flow in table.flows if table else ():
+                        match = MARK.sub("", flow.match)
+                        yield flow.table_id, flow.priority, flow.cookie, match
     finally:
         client.close()
-    names = unambiguous(ports)
-    for entry in of.iter_flow_stats(bodies):
-        yield entry.table_id, entry.priority, entry.cookie, format_match(entry.match, names)
 
 
 class Client:

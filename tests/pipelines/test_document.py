@@ -6,7 +6,7 @@ import pytest
 
 from agent.model.flow import KINDS, Flow, Scope
 from agent.wire.openflow.effects import read_instructions
-from agent.wire.openflow.match import format_match, match_in_port
+from agent.wire.openflow.match import format_match, match_scope
 from lab.recorded import NODES
 from tests.pipelines.written import Tables, counted, judge
 from tests.wire.openflow import recorded
@@ -81,7 +81,7 @@ def decoded(bridge: str) -> Tables:
     tables: Tables = {}
     for entry in recorded.flows(bridge, "of13"):
         effect, output = read_instructions(entry.instructions)
-        port = match_in_port(entry.match)
+        port = match_scope(entry.match).in_port
         flow = Flow(
             entry.table_id,
             entry.priority,

@@ -38,7 +38,7 @@ def align(answer: Answer, known: Entries) -> Generator[None, None, tuple[Places,
 class _Aligning:
     def __init__(self, answer: Answer, known: Entries) -> None:
         self._answer, self._known = answer, known
-        self._octets = memoryview(known.words.tobytes())
+        self._octets = known.words.tobytes()
         self._index: dict[bytes, int] | None = None
         self._starts: list[int] = []
         self._before: list[int] = []
@@ -106,7 +106,7 @@ class _Aligning:
         return -1
 
     def _indexed(self, places: range | list[int]) -> dict[bytes, int]:
-        starts, octets = (self._known.starts * WORD).tolist(), self._octets.tobytes()
+        starts, octets = (self._known.starts * WORD).tolist(), self._octets
         return {octets[starts[i] : starts[i + 1]]: i for i in places}
 
     def _resolve(self) -> Places:

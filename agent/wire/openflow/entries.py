@@ -8,12 +8,12 @@ of 8, so that each entry begins at a word.
 """
 
 import struct
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from agent.errors import ParseError
-from agent.wire.openflow.flows import OXM_MATCH, FlowEntry
 
 Words = NDArray[np.uint64]
 Places = NDArray[np.int64]
@@ -25,6 +25,7 @@ CHUNK_ENTRIES = 4096
 """Compared in one go: what is copied for it stays in the processor's cache."""
 
 _COOKIE, _PACKETS, _OCTETS = 3, 4, 5
+OXM_MATCH = 1
 _LENGTH_AND_TABLE = struct.Struct(">HB")
 _MATCH_HEADER = struct.Struct(">48xHH")
 _MATCH_AT, _MATCH_HEADER_BYTES = 48, 4
@@ -174,6 +175,54 @@ def masked(words: Words, starts: Places) -> Words:
     return copy
 
 
+# Where the parts of an entry stand in a key.
+_KEY_PRIORITY = struct.Struct(">2xH")
+_KEY_COOKIE = struct.Struct(">14xQ")
+_KEY_MATCH_LENGTH = struct.Struct(">24xH")
+_KEY_MATCH_AT = 22
+
+
+@dataclass(frozen=True, slots=True)
+class FlowEntry:
+    """One flow, its parts cut from the key when asked for.
+
+    Attributes:
+        key: All bytes of the entry that identify and describe the flow (table, priority, cookie,
+            flags, configured timeouts, match, instructions) and none that change by themselves.
+    """
+
+    key: bytes
+
+    @property
+    def table_id(self) -> int:
+        """OpenFlow table."""
+        return self.key[0]
+
+    @property
+    def priority(self) -> int:
+        """0 to 65535."""
+        return int(_KEY_PRIORITY.unpack_from(self.key)[0])
+
+    @property
+    def cookie(self) -> int:
+        """As the controller set it."""
+        return int(_KEY_COOKIE.unpack_from(self.key)[0])
+
+    @property
+    def match(self) -> bytes:
+        """The OXM fields, without header and padding."""
+        return self.key[_KEY_MATCH_AT + _MATCH_HEADER_BYTES : _KEY_MATCH_AT + self._match_length]
+
+    @property
+    def instructions(self) -> bytes:
+        """All instructions; empty for a flow that drops."""
+        return self.key[_KEY_MATCH_AT + (self._match_length + 7) // 8 * 8 :]
+
+    @property
+    def _match_length(self) -> int:
+        return int(_KEY_MATCH_LENGTH.unpack_from(self.key)[0])
+
+
 def entry_of(octets: bytes) -> FlowEntry:
     """Return an entry's parts.
 
@@ -183,7 +232,7 @@ def entry_of(octets: bytes) -> FlowEntry:
     kind, length = _MATCH_HEADER.unpack_from(octets)
     if kind != OXM_MATCH or not _MATCH_HEADER_BYTES <= length <= len(octets) - _MATCH_AT:
         raise ParseError(f"match of type {kind} with {length} bytes")
-    return FlowEntry(octets[2:4] + octets[12:32] + octets[_MATCH_AT:], None, None)
+    return FlowEntry(octets[2:4] + octets[12:32] + octets[_MATCH_AT:])
 
 
 def identity(octets: bytes) -> bytes:

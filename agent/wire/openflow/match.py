@@ -69,15 +69,6 @@ def iter_oxm(match: bytes) -> Iterator[Oxm]:
         yield Oxm(key, length // 2, value, None if exact else mask)
 
 
-def match_in_port(match: bytes) -> int | None:
-    """Return the OpenFlow port number that the match names exactly; ``None`` without one.
-
-    Raises:
-        ParseError: As ``iter_oxm``.
-    """
-    return match_scope(match).in_port
-
-
 def match_scope(match: bytes) -> Scope:
     """Return what the match names exactly of the fields that tell whose packets it meets.
 

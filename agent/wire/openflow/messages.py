@@ -3,7 +3,6 @@
 from agent.wire.openflow.allowed import is_allowed
 from agent.wire.openflow.effects import read_bucket, read_instructions
 from agent.wire.openflow.error import OpenFlowErrorMessage, parse_error
-from agent.wire.openflow.flows import FlowEntry, iter_flow_stats
 from agent.wire.openflow.groups import parse_group_desc
 from agent.wire.openflow.header import (
     HEADER_LENGTH,
@@ -30,7 +29,6 @@ from agent.wire.openflow.ports import parse_port_desc, parse_port_stats
 __all__ = [
     "HEADER_LENGTH",
     "Assembler",
-    "FlowEntry",
     "Header",
     "Multipart",
     "OpenFlowErrorMessage",
@@ -42,7 +40,6 @@ __all__ = [
     "flow_request_body",
     "hello",
     "is_allowed",
-    "iter_flow_stats",
     "meter_stats_request_body",
     "multipart_request",
     "negotiate",

@@ -6,12 +6,14 @@ from collections import Counter
 from pathlib import Path
 
 from agent.wire.openflow import messages as of
+from agent.wire.openflow.entries import entry_of
 from agent.wire.openflow.header import Type
 from agent.wire.openflow.match import format_match
 from agent.wire.openflow.text import unambiguous
 from lab.recorded import NODES, parse_flows
 from tests.sources.openflow.fake_switch import Talk, answer, multipart_reply, table_stats
 from tests.wire.openflow import recorded
+from tests.wire.openflow.flow_stats import iter_entries
 
 DOCUMENT = NODES / "lb_ovs"
 VERSION = "of13"
@@ -44,13 +46,10 @@ class RecordedSwitch:
         texts = unambiguous(names)
         self._entries: dict[Identity, bytes] = {}
         bodies = recorded.bodies(f"{bridge}-flows-{VERSION}", of.Multipart.FLOW)
-        parsed = list(of.iter_flow_stats(bodies))
-        data, offset = b"".join(bodies), 0
-        for entry in parsed:
-            length = int.from_bytes(data[offset : offset + 2], "big")
+        for octets in iter_entries(b"".join(bodies)):
+            entry = entry_of(octets)
             identity = (entry.table_id, entry.priority, format_match(entry.match, texts))
-            self._entries[identity] = data[offset : offset + length]
-            offset += length
+            self._entries[identity] = octets
 
     @property
     def identities(self) -> set[Identity]:

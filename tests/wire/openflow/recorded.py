@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from agent.wire.openflow import messages as of
+from tests.wire.openflow.flow_stats import CountedFlow, iter_flow_stats
 
 FIXTURES = Path(__file__).parent / "fixtures"
 VERSIONS = {"of13": of.Version.OF13, "of14": of.Version.OF14}
@@ -51,8 +52,8 @@ def bodies(name: str, kind: of.Multipart) -> list[bytes]:
     return assembler.bodies
 
 
-def flows(bridge: str, version: str) -> list[of.FlowEntry]:
-    return list(of.iter_flow_stats(bodies(f"{bridge}-flows-{version}", of.Multipart.FLOW)))
+def flows(bridge: str, version: str) -> list[CountedFlow]:
+    return list(iter_flow_stats(bodies(f"{bridge}-flows-{version}", of.Multipart.FLOW)))
 
 
 def port_names(bridge: str, version: str) -> dict[int, str]:

@@ -302,7 +302,7 @@ def test_the_cookies_of_a_table_are_those_of_its_last_reading() -> None:
         Entry(1).octets[:-1],
         Entry(1).octets + bytes(8),
         Entry(1, table=8).octets,
-        b"\0\x44" + Entry(1).octets[2:],
+        *(length.to_bytes(2, "big") + Entry(1).octets[2:] for length in (0, 8, 48, 55, 68)),
         Entry(1).octets[:50] + b"\xff\xff" + Entry(1).octets[52:],
     ],
 )

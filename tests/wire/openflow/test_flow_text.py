@@ -1,6 +1,6 @@
 import pytest
 
-from agent.wire.openflow.match import format_match, match_in_port
+from agent.wire.openflow.match import format_match, match_scope
 from agent.wire.openflow.text import unambiguous
 from tests.wire.openflow import recorded
 
@@ -10,7 +10,7 @@ from tests.wire.openflow import recorded
 def test_writes_every_recorded_flow_as_ofctl_does(bridge: str, version: str) -> None:
     names = unambiguous(recorded.port_names(bridge, version))
     ours = [
-        (e.table_id, e.priority, e.cookie, e.packets, e.bytes, format_match(e.match, names))
+        (e.table_id, e.priority, e.cookie, e.packets, e.octets, format_match(e.match, names))
         for e in recorded.flows(bridge, version)
     ]
     theirs = [line[:6] for line in recorded.printed(recorded.text(f"{bridge}-flows-{version}"))]
@@ -79,9 +79,9 @@ def test_a_name_that_two_ports_share_is_written_as_number() -> None:
 
 
 def test_finds_the_in_port_only_where_it_is_exact() -> None:
-    assert match_in_port(bytes.fromhex("80000a020800 80000004fffffffe")) == 0xFFFFFFFE
-    assert match_in_port(bytes.fromhex("80000108 00000005 0000000f")) is None
-    assert match_in_port(bytes.fromhex("80000a020800")) is None
+    assert match_scope(bytes.fromhex("80000a020800 80000004fffffffe")).in_port == 0xFFFFFFFE
+    assert match_scope(bytes.fromhex("80000108 00000005 0000000f")).in_port is None
+    assert match_scope(bytes.fromhex("80000a020800")).in_port is None
 
 
 def test_keys_of_one_flow_stay_and_keys_of_two_differ() -> None:

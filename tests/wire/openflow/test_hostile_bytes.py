@@ -3,22 +3,9 @@
 import pytest
 
 from agent.errors import ParseError
-from agent.wire.openflow import messages as of
 from agent.wire.openflow.effects import read_instructions
 from agent.wire.openflow.match import format_match, iter_oxm
 from tests.wire.openflow import recorded
-
-
-def _body(name: str, kind: of.Multipart) -> bytes:
-    return recorded.bodies(name, kind)[0]
-
-
-@pytest.mark.parametrize("length", [0, 8, 55])
-def test_an_entry_that_is_too_short_ends_the_reading(length: int) -> None:
-    entry = bytearray(_body("br-int-flows-of13", of.Multipart.FLOW)[:200])
-    entry[:2] = length.to_bytes(2, "big")
-    with pytest.raises(ParseError):
-        list(of.iter_flow_stats([bytes(entry)]))
 
 
 def test_a_match_that_is_cut_inside_a_field_is_refused() -> None:
@@ -39,13 +26,3 @@ def test_instructions_that_are_cut_are_refused() -> None:
             if end % 8:
                 with pytest.raises(ParseError):
                     read_instructions(entry.instructions[:end])
-
-
-def test_a_cut_answer_is_refused_and_not_read_short() -> None:
-    body = _body("br-int-flows-of13", of.Multipart.FLOW)
-    whole = list(of.iter_flow_stats([body]))
-    with pytest.raises(ParseError):
-        list(of.iter_flow_stats([body[:-8]]))
-    with pytest.raises(ParseError):
-        list(of.iter_flow_stats([body + bytes(8)]))
-    assert len(whole) > 100
