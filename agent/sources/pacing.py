@@ -97,11 +97,6 @@ class Budget:
         """Distance at which every reading would be allowed; ``None`` before the first."""
         return None if self._cost_seconds is None else self._cost_seconds / self._duty
 
-    @property
-    def wait_seconds(self) -> float:
-        """How long until the debt is repaid; 0.0 without."""
-        return max(0.0, -self._balance() / self._duty)
-
     def _balance(self) -> float:
         now = self._clock()
         earned = self._duty * (now - self._at)
