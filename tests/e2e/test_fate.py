@@ -8,11 +8,13 @@ import pytest
 from lab import traffic
 from lab.agent import PROGRAM, Agent
 from lab.compute import ComputeNode
-from tests.e2e.page import Page, parse
+from lab.process import wait_until
+from tests.e2e.page import Page, labels_of, parse
 
 pytestmark = [pytest.mark.e2e, pytest.mark.node]
 
 SPOOFED, REFUSED, INVALID, ACCEPTED = 6, 4, 3, 5
+DROPPED = "ovs_flow_table_dropped_packets_total"
 
 
 @pytest.fixture
@@ -22,13 +24,22 @@ def agent(own_compute_node: ComputeNode) -> Iterator[Agent]:
         "DATAPLANE_AGENT_FLOWS__DUTY_CYCLE": "1",
     }
     with Agent(own_compute_node.rundir, env=env) as agent:
+        # Nothing is judged before the database has said which ports are patch ports.
+        wait_until(lambda: judged(agent), what="a page with judged flows")
         yield agent
+
+
+def judged(agent: Agent) -> bool:
+    """Say whether every bridge has its ledgers."""
+    page = parse(agent.metrics())
+    bridges = labels_of(page, "ovs_bridge_info", "bridge")
+    return bool(bridges) and bridges == labels_of(page, DROPPED, "bridge")
 
 
 def dropped(page: Page, kind: str) -> dict[tuple[str, str], float]:
     return {
         (labels["bridge"], labels["table"]): packets
-        for labels, packets in page["ovs_flow_table_dropped_packets_total"]
+        for labels, packets in page[DROPPED]
         if labels["kind"] == kind and packets
     }
 
@@ -82,7 +93,7 @@ def test_once_counts_from_the_flows_own_figures_and_says_so(
     own_compute_node.appctl("revalidator/wait")
     command = [str(PROGRAM), "once", f"--ovs.rundir={own_compute_node.rundir}"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    lost = 'ovs_flow_table_dropped_packets_total{bridge="br-int",table="71",kind="lost"}'
+    lost = f'{DROPPED}{{bridge="br-int",table="71",kind="lost"}}'
     assert f"\n{lost} {SPOOFED}\n" in done.stdout
     assert "ledgers begin at the figures of flows" in done.stderr
 
