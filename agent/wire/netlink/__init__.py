@@ -1,0 +1,1 @@
+"""Netlink: bytes <-> facts. Numbers are in the machine's own byte order."""
