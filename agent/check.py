@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from agent.config import Settings
 from agent.daemon import Agent
 from agent.exposition.web_config import load
-from agent.once import ask_database
+from agent.once import ask
 
 HINTS = {
     "absent": "is the service running, and does the path name its socket? (--ovs.rundir, --ovs.db)",
     "refused": "the socket is there, but nobody listens, or not for this protocol version",
-    "denied": "writing to the socket takes root, or CAP_DAC_OVERRIDE",
+    "denied": "a right is missing: root's sockets take CAP_DAC_OVERRIDE, namespaces CAP_SYS_ADMIN",
     "timeout": "the peer is there but does not answer: stopped, or busy",
     "broken": "the peer ended the connection or answered with an error",
     "malformed": "the peer speaks something else",
@@ -31,7 +31,7 @@ async def check(settings: Settings) -> int:
         load(settings.web.config_file)
     agent = Agent(settings)
     async with agent.running():
-        await ask_database(agent)
+        await ask(agent)
         await agent.scraper.scrape(settings.scrape.deadline_seconds)
     sys.stdout.write("configuration: good\n")
     sys.stdout.writelines(f"{line}\n" for line in _lines(agent))
@@ -42,7 +42,7 @@ def _lines(agent: Agent) -> Iterable[str]:
     for source in agent.sources:
         status = source.status()
         if not source.configured:
-            yield f"{source.name}: not needed by the enabled collectors"
+            yield f"{source.name}: not on this node, or not needed by the enabled collectors"
             continue
         yield f"{source.name}: {'good' if source.up else 'down'}"
         for part, problem in status["problems"].items():

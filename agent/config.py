@@ -9,22 +9,31 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, SettingsError
 from pydantic_settings.sources import PydanticBaseSettingsSource
 
-from agent.addresses import check_rundir, parse_address, parse_remote
-from agent.collectors import NAMES
-from agent.flow_rules import Rule
+from agent.collectors import NAMES, ON_REQUEST
+from agent.sections import (
+    Flows,
+    Interfaces,
+    Limits,
+    Links,
+    Log,
+    Namespaces,
+    Ovs,
+    Scrape,
+    Section,
+    Timeouts,
+    Web,
+)
 
 ENV_PREFIX = "DATAPLANE_AGENT_"
 ENV_DELIMITER = "__"
 MAX_FILE_BYTES = 1 << 20
-OTHER_PATHS = ("/-/healthy", "/-/ready", "/healthz", "/readyz", "/status")
-"""What the server answers besides metrics; metrics there would never be served."""
 
 
 class ConfigError(Exception):
@@ -37,180 +46,6 @@ class ConfigError(Exception):
     def __init__(self, problems: list[str]) -> None:
         super().__init__("; ".join(problems))
         self.problems = problems
-
-
-class Section(BaseModel):
-    """A part of the configuration; keys that it does not have are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Ovs(Section):
-    """Where Open vSwitch is."""
-
-    rundir: Path = Field(
-        Path("/run/openvswitch"),
-        description="Directory of ovs-vswitchd's sockets: ovs-vswitchd.*.ctl and <bridge>.mgmt.",
-    )
-    db: str | None = Field(
-        None,
-        description="OVSDB server, unix:PATH or tcp:HOST:PORT; default unix:<rundir>/db.sock.",
-    )
-
-    @field_validator("rundir")
-    @classmethod
-    def _room_for_sockets(cls, rundir: Path) -> Path:
-        check_rundir(str(rundir))
-        return rundir
-
-    @field_validator("db")
-    @classmethod
-    def _remote(cls, db: str | None) -> str | None:
-        if db is not None:
-            parse_remote(db)
-        return db
-
-    @property
-    def remote(self) -> str:
-        """The OVSDB server's address."""
-        return self.db or f"unix:{self.rundir}/db.sock"
-
-
-class Web(Section):
-    """How metrics are served."""
-
-    listen_address: Annotated[list[str], Field(min_length=1)] = Field(
-        [":10978"], description="Addresses to listen on, HOST:PORT; an empty host means all."
-    )
-    config_file: Path | None = Field(
-        None, description="TLS, client certificates and users, in exporter-toolkit's format."
-    )
-    telemetry_path: str = Field(
-        "/metrics", pattern=r"^/[A-Za-z0-9/._-]+$", description="Path of the metrics."
-    )
-    max_requests: int = Field(
-        40, ge=0, description="Requests for metrics served at once, 0 for no limit."
-    )
-
-    @field_validator("listen_address")
-    @classmethod
-    def _addresses(cls, addresses: list[str]) -> list[str]:
-        problems = [problem for each in addresses if (problem := _address_problem(each))]
-        if problems:
-            raise ValueError("; ".join(problems))
-        return addresses
-
-    @field_validator("telemetry_path")
-    @classmethod
-    def _free_path(cls, path: str) -> str:
-        if path in OTHER_PATHS:
-            raise ValueError(f"{path} is taken")
-        return path
-
-
-class Log(Section):
-    """What is logged, to stderr."""
-
-    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Threshold.")
-    format: Literal["logfmt", "json"] = Field("logfmt", description="Form of a line.")
-
-
-class Scrape(Section):
-    """How a scrape is answered."""
-
-    share_seconds: float = Field(
-        1.0, ge=0, le=5, description="Scrapes within this time share one reading of the peers."
-    )
-    deadline_seconds: float = Field(
-        8.0,
-        gt=0,
-        le=60,
-        description="Longest time a scrape may take; Prometheus's own timeout shortens it.",
-    )
-    state_max_age_seconds: float = Field(
-        60.0, ge=0, description="How long state is shown after its subscription is lost."
-    )
-
-
-class Flows(Section):
-    """Which flows have series, and how gently they are read."""
-
-    mode: Literal["auto", "selected", "all", "off"] = Field(
-        "auto",
-        description=(
-            "auto: every flow of a bridge with at most max_per_bridge flows, only what select names"
-            " above that until it is below 80 % again; selected: only what select names; all: every"
-            " flow; off: flows are not read at all: no fate and no ledgers either."
-        ),
-    )
-    max_per_bridge: int = Field(1000, ge=0, description="Bound of auto.")
-    select: list[Rule] = Field(
-        [],
-        max_length=1000,
-        description=(
-            "Rules that name flows, each with at least one of bridge, table, priority, cookie"
-            " (0x1f, or 0x10/0xf0 with a mask), match and interface (shell patterns on the text of"
-            " the match, and on the name of its in_port)."
-        ),
-    )
-    duty_cycle: float = Field(
-        0.02,
-        gt=0,
-        le=1,
-        description=(
-            "Share of ovs-vswitchd's time that reading flows may take, on average over a minute;"
-            " scrapes beyond it are answered without flows."
-        ),
-    )
-    busy_echo_seconds: float = Field(
-        0.5, gt=0, le=60, description="Flows are left out when an OpenFlow ECHO takes longer."
-    )
-    table_pause_seconds: float = Field(
-        0.002,
-        ge=0,
-        le=1,
-        description="Shortest pause between questions for flows, for ovs-vswitchd's other work.",
-    )
-
-    @field_validator("mode", mode="before")
-    @classmethod
-    def _off(cls, mode: Any) -> Any:
-        return "off" if mode is False else mode  # YAML's off, without quotes
-
-
-class Interfaces(Section):
-    """What interfaces show besides their counters."""
-
-    custom_statistics: list[str] = Field(
-        [],
-        description="Shell patterns of custom port statistics (DPDK, vhost, AF_XDP) to show.",
-    )
-
-
-class Timeouts(Section):
-    """How long a peer may take for one answer before its connection is given up."""
-
-    openflow_seconds: float = Field(5.0, gt=0, le=60, description="One OpenFlow answer.")
-    bridge_seconds: float = Field(
-        30.0, gt=0, le=300, description="All answers of one bridge for one reading together."
-    )
-    unixctl_seconds: float = Field(5.0, gt=0, le=60, description="All unixctl commands together.")
-
-
-class Limits(Section):
-    """Bounds that are enforced and exported."""
-
-    series: int = Field(
-        250_000,
-        ge=100,
-        description="Series a collector may show; above it leaves out whole families of detail.",
-    )
-    openflow_reply_bytes: int = Field(
-        256 << 20, ge=1 << 16, description="Size of one complete OpenFlow answer."
-    )
-    unixctl_reply_bytes: int = Field(
-        16 << 20, ge=1 << 16, description="Size of one unixctl answer."
-    )
 
 
 class Settings(BaseSettings):
@@ -230,13 +65,19 @@ class Settings(BaseSettings):
     scrape: Scrape = Field(Scrape(), description=Scrape.__doc__)
     flows: Flows = Field(Flows(), description=Flows.__doc__)
     interfaces: Interfaces = Field(Interfaces(), description=Interfaces.__doc__)
+    links: Links = Field(Links(), description=Links.__doc__)
+    namespaces: Namespaces = Field(Namespaces(), description=Namespaces.__doc__)
     timeouts: Timeouts = Field(Timeouts(), description=Timeouts.__doc__)
     limits: Limits = Field(Limits(), description=Limits.__doc__)
     disable_defaults: bool = Field(
         default=False, description="Run only the collectors that are switched on by name."
     )
     collectors: dict[str, bool] = Field(
-        {}, description=f"Switch collectors on or off by name: {', '.join(NAMES)}."
+        {},
+        description=(
+            f"Switch collectors on or off by name: {', '.join(NAMES)}."
+            f" Off without that: {', '.join(ON_REQUEST)}."
+        ),
     )
 
     @field_validator("collectors")
@@ -263,7 +104,9 @@ class Settings(BaseSettings):
     def enabled(self) -> tuple[str, ...]:
         """Return the names of the collectors that run, A to Z."""
         default = not self.disable_defaults
-        return tuple(name for name in NAMES if self.collectors.get(name, default))
+        return tuple(
+            name for name in NAMES if self.collectors.get(name, default and name not in ON_REQUEST)
+        )
 
     def hash(self) -> str:
         """Return 12 hex digits that change when a setting does, to compare a fleet's nodes."""
@@ -277,14 +120,6 @@ def describe(section: str, key: str) -> str:
     model = getattr(Settings.model_fields[section], "default", None)
     field = type(model).model_fields[key] if isinstance(model, Section) else None
     return (field.description if field else None) or ""
-
-
-def _address_problem(address: str) -> str | None:
-    try:
-        parse_address(address)
-    except ValueError as error:
-        return str(error)
-    return None
 
 
 def load(file: Path | None, environ: Mapping[str, str], flags: Mapping[str, Any]) -> Settings:

@@ -18,6 +18,8 @@ from agent.exposition.http import Exporter, serve
 from agent.exposition.pages import JOIN_SECONDS
 from agent.exposition.web_config import WebConfigFile
 from agent.health import SourceHealth
+from agent.kernel_side import KernelSide
+from agent.model.link import LinkPatterns
 from agent.model.switch import Switch
 from agent.scrape import Reader, Scraper
 from agent.sources.openflow import OpenFlowSource
@@ -49,7 +51,12 @@ class Agent:
         self.settings = settings
         self.collectors = tuple(c for c in COLLECTORS if c.name in settings.enabled())
         reads = {name for collector in self.collectors for name in collector.reads}
-        self.store = Store(settings.scrape.state_max_age_seconds)
+        self.store = Store(
+            settings.scrape.state_max_age_seconds,
+            link_patterns=LinkPatterns(
+                tuple(settings.links.include), tuple(settings.links.exclude)
+            ),
+        )
         self.switch_asked = asyncio.Event()
         """Set once the database has answered, or could not be asked."""
         self._bug: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -63,12 +70,17 @@ class Agent:
         self._unixctl = VswitchdSource(
             settings, self.store, SourceHealth("unixctl", "unixctl" in reads)
         )
-        self.sources = (self._openflow.health, self._ovsdb, self._unixctl.health)
         # A page may be joined for a moment after its beginning: readings are shared for so much
         # less, and no number is older than share_seconds for anybody.
         self.join_seconds = min(JOIN_SECONDS, settings.scrape.share_seconds / 2)
         share = settings.scrape.share_seconds - self.join_seconds
+        self._kernel = KernelSide(
+            settings, self.store, self.collectors, share, from_figures=from_figures
+        )
+        health = (self._openflow.health, self._ovsdb, self._unixctl.health, *self._kernel.sources)
+        self.sources = tuple(sorted(health, key=lambda each: each.name))
         readers = (
+            *self._kernel.readers,
             Reader("openflow", self._openflow.health, self._openflow.read_bridges, share),
             Reader("flows", self._openflow.health, self._openflow.read_flows, share),
             Reader("unixctl", self._unixctl.health, self._unixctl.read, share),
@@ -95,7 +107,8 @@ class Agent:
         )
         task.add_done_callback(self._on_bug)
         try:
-            yield
+            async with self._kernel.running(self._on_bug):
+                yield
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
@@ -103,6 +116,11 @@ class Agent:
                 await reader.close()
             self._openflow.close()
             self._unixctl.close()
+
+    async def asked(self) -> None:
+        """Wait until the database and the kernel have answered, or could not be asked."""
+        await self.switch_asked.wait()
+        await self._kernel.asked()
 
     async def bug(self) -> None:
         """Wait until a part ends with an error of ours, and raise it."""

@@ -9,7 +9,7 @@ from agent.exposition import http, text
 
 logger = log.get(__name__)
 
-DATABASE_SECONDS = 3.0
+ASK_SECONDS = 3.0
 
 
 async def once(settings: Settings) -> str:
@@ -21,15 +21,15 @@ async def once(settings: Settings) -> str:
     logger.info("ledgers begin at the figures of flows", reason="one page has no before")
     agent = Agent(settings, from_figures=True)
     async with agent.running():
-        await ask_database(agent)
+        await ask(agent)
         collected = await agent.scraper.scrape(settings.scrape.deadline_seconds)
         return b"".join(text.render(http.page(collected), text.Format.TEXT)).decode()
 
 
-async def ask_database(agent: Agent) -> None:
-    """Wait until the database has answered or could not be asked, at most 3 s."""
+async def ask(agent: Agent) -> None:
+    """Wait until what is subscribed to is known or could not be asked for, at most 3 s."""
     try:
-        async with asyncio.timeout(DATABASE_SECONDS):
-            await agent.switch_asked.wait()
+        async with asyncio.timeout(ASK_SECONDS):
+            await agent.asked()
     except TimeoutError:
         return  # the page says source_up 0

@@ -13,6 +13,9 @@ from typing import Generic, TypeVar
 from agent.model.bridge import BridgeReading
 from agent.model.datapath import Bond, Conntrack, Datapath, Fdb, Pmd, Upcalls, Vswitchd
 from agent.model.flow import FlowReading
+from agent.model.kernel_datapath import KernelDatapath
+from agent.model.link import LinkCounters, LinkPatterns, Qdisc
+from agent.model.namespace import ConntrackTable, Namespace
 from agent.model.node import AgentFacts, Known, Node
 from agent.model.switch import Switch
 
@@ -104,12 +107,17 @@ class Store:
     Args:
         state_max_age_seconds: How long state is shown after its subscription is lost.
         clock: Monotonic seconds.
+        link_patterns: A setting that collectors look at.
     """
 
     def __init__(
-        self, state_max_age_seconds: float = 60.0, clock: Callable[[], float] = time.monotonic
+        self,
+        state_max_age_seconds: float = 60.0,
+        clock: Callable[[], float] = time.monotonic,
+        link_patterns: LinkPatterns | None = None,
     ) -> None:
         self.clock = clock
+        self._link_patterns = link_patterns or LinkPatterns()
         self.switch = State[Switch]("switch", state_max_age_seconds, clock)
         self.bridges = Reading[BridgeReading]("bridges", clock)
         self.flows = Reading[FlowReading]("flows", clock)
@@ -120,6 +128,12 @@ class Store:
         self.fdbs = Reading[tuple[Fdb, ...]]("fdbs", clock)
         self.bonds = Reading[tuple[Bond, ...]]("bonds", clock)
         self.conntracks = Reading[tuple[Conntrack, ...]]("conntracks", clock)
+        self.namespaces = State[Mapping[str, Namespace]]("namespaces", state_max_age_seconds, clock)
+        self.link_counters = Reading[LinkCounters]("link counters", clock)
+        self.qdiscs = Reading[tuple[Qdisc, ...]]("qdiscs", clock)
+        self.conntrack_tables = Reading[tuple[ConntrackTable, ...]]("conntrack tables", clock)
+        self.conntrack_zones = Reading[Mapping[int, int]]("conntrack zones", clock)
+        self.kernel_datapaths = Reading[tuple[KernelDatapath, ...]]("kernel datapaths", clock)
 
     def view(self, since: float, agent: AgentFacts) -> Node:
         """Return the node with state as it is and readings taken at or after ``since``."""
@@ -135,4 +149,11 @@ class Store:
             fdbs=self.fdbs.whole(since),
             bonds=self.bonds.whole(since),
             conntracks=self.conntracks.whole(since),
+            namespaces=self.namespaces.known(),
+            link_counters=self.link_counters.whole(since),
+            qdiscs=self.qdiscs.whole(since),
+            conntrack_tables=self.conntrack_tables.whole(since),
+            conntrack_zones=self.conntrack_zones.whole(since),
+            kernel_datapaths=self.kernel_datapaths.whole(since),
+            link_patterns=self._link_patterns,
         )

@@ -13,7 +13,16 @@ from agent.store import Store
 from tests.clock import Clock
 from tests.page import Series, rendered, series
 
-READERS = {"openflow": "openflow", "flows": "openflow", "unixctl": "unixctl"}
+READERS = {
+    "openflow": "openflow",
+    "flows": "openflow",
+    "unixctl": "unixctl",
+    "links": "rtnetlink",
+    "qdiscs": "rtnetlink",
+    "conntrack": "conntrack",
+    "conntrack_zones": "conntrack",
+    "ovs_genl": "ovs_genl",
+}
 """Source by reader, as the daemon wires them."""
 
 
@@ -66,6 +75,8 @@ class Harness:
         for name in (
             *("switch", "vswitchd", "datapaths", "upcalls"),
             *("pmds", "fdbs", "bonds", "conntracks"),
+            *("namespaces", "link_counters", "qdiscs"),
+            *("conntrack_tables", "conntrack_zones", "kernel_datapaths"),
         ):
             if getattr(node, name).value is not None:
                 getattr(self.store, name).put(getattr(node, name).value)

@@ -10,16 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.addresses import parse_address
-from agent.collectors import NAMES
+from agent.collectors import NAMES, ON_REQUEST
 from agent.config import (
     ENV_PREFIX,
     MAX_FILE_BYTES,
-    OTHER_PATHS,
     ConfigError,
     Settings,
     load,
 )
 from agent.flow_rules import MAX_COOKIE, Rule, parse_cookie
+from agent.sections import OTHER_PATHS
 
 
 def loaded(
@@ -57,7 +57,7 @@ def problems(
 def test_without_any_source_there_are_the_defaults() -> None:
     settings = load(None, {}, {})
     assert settings == Settings()
-    assert settings.enabled() == NAMES
+    assert settings.enabled() == tuple(name for name in NAMES if name not in ON_REQUEST)
     assert settings.ovs.remote == "unix:/run/openvswitch/db.sock"
 
 
@@ -270,7 +270,7 @@ def test_any_text_in_a_flag_or_the_environment_is_a_value_or_a_problem(text: str
 
 
 def test_collectors_are_switched_off_by_name(tmp_path: Path) -> None:
-    off = {"flow", "table"}
+    off = {"flow", "table", *ON_REQUEST}
     expected = tuple(name for name in NAMES if name not in off)
     assert loaded(tmp_path, "collectors: {flow: false, table: false}").enabled() == expected
     environ = {"COLLECTORS__FLOW": "false", "COLLECTORS__TABLE": "0"}
@@ -282,6 +282,11 @@ def test_without_defaults_only_what_is_switched_on_runs(tmp_path: Path) -> None:
     flags = {"disable_defaults": True, "collectors": {"table": True, "flow": True, "bond": False}}
     assert loaded(tmp_path, "", flags).enabled() == ("flow", "table")
     assert loaded(tmp_path, "disable_defaults: true").enabled() == ()
+
+
+def test_collectors_on_request_run_when_they_are_switched_on_by_name(tmp_path: Path) -> None:
+    enabled = loaded(tmp_path, "collectors: {address: true}").enabled()
+    assert set(NAMES) - set(enabled) == set(ON_REQUEST) - {"address"}
 
 
 def test_a_flag_switches_back_on_what_the_file_switched_off(tmp_path: Path) -> None:

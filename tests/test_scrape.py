@@ -136,6 +136,21 @@ async def test_a_reading_older_than_share_seconds_is_absent_and_never_served_aga
         "ovs_interface_link_speed_bytes_per_second",
         "ovs_interface_link_resets_total",
         "ovs_interface_open_error",
+        "ovs_interface_bfd_state",
+        "ovs_interface_bfd_remote_state",
+        "ovs_interface_bfd_forwarding",
+        "ovs_interface_bfd_flaps_total",
+        "ovs_interface_cfm_fault",
+        "ovs_tunnel_egress_carrier",
+    }
+    assert {name for name, _ in page if name.startswith("netns_")} == {
+        "netns_info",
+        "netns_address_info",
+        "netns_network_info",
+        "netns_network_up",
+        "netns_network_carrier",
+        "netns_network_mtu_bytes",
+        "netns_network_carrier_changes_total",
     }
 
 
@@ -178,6 +193,7 @@ async def test_a_reader_that_hangs_costs_its_source_and_the_page_comes_by_the_de
     harness = Harness(unixctl=gate)
     harness.fill(sample.node())
     harness.store.datapaths.withdraw()
+    harness.store.kernel_datapaths.withdraw()
     harness.scraper._collect_seconds["datapath"] = 0.35  # twice that is kept for the page
     loop = asyncio.get_running_loop()
     began = loop.time()

@@ -1,5 +1,6 @@
 """State lives a while without its subscription; a reading lives for its scrape."""
 
+from agent.model.link import LinkPatterns
 from agent.model.node import AgentFacts
 from agent.model.switch import Switch
 from agent.store import Reading, State, Store
@@ -133,9 +134,11 @@ def test_a_view_has_every_fact_under_its_own_name() -> None:
     clock = Clock()
     store = Store(state_max_age_seconds=60, clock=clock)
     agent = AgentFacts("0", "0")
-    names = [name for name in vars(store) if name != "clock"]
+    names = [name for name, fact in vars(store).items() if isinstance(fact, State | Reading)]
     unknown = store.view(0, agent)
-    assert {getattr(unknown, name).name for name in names} == set(names)
+    assert [getattr(unknown, name).name for name in names] == [
+        name.replace("_", " ") for name in names
+    ]
     assert [name for name in names if getattr(unknown, name).value is not None] == []
     store.switch.put(Switch())
     store.conntracks.put(())
@@ -145,3 +148,10 @@ def test_a_view_has_every_fact_under_its_own_name() -> None:
         "conntracks",
     ]
     assert known.agent is agent
+
+
+def test_a_view_has_the_patterns_of_links_that_the_store_was_made_with() -> None:
+    patterns = LinkPatterns(include=("wg*",), exclude=("docker0",))
+    agent = AgentFacts("0", "0")
+    assert Store(link_patterns=patterns).view(0, agent).link_patterns == patterns
+    assert Store().view(0, agent).link_patterns == LinkPatterns()

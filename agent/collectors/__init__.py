@@ -1,18 +1,24 @@
 """All collectors, A to Z. A new metric is one file beside this one and one line in this list."""
 
 from agent.collectors import (
+    address,
     agent,
     bond,
     bridge,
     conntrack,
+    conntrack_zone,
     coverage,
     datapath,
     drop,
     flow,
     interface,
+    link,
+    linux_bridge,
     memory,
     meter,
+    namespace,
     pmd,
+    qdisc,
     switch,
     table,
     tunnel,
@@ -21,18 +27,24 @@ from agent.collectors import (
 from agent.collectors.base import Collector
 
 COLLECTORS: tuple[Collector, ...] = (
+    address.COLLECTOR,
     agent.COLLECTOR,
     bond.COLLECTOR,
     bridge.COLLECTOR,
     conntrack.COLLECTOR,
+    conntrack_zone.COLLECTOR,
     coverage.COLLECTOR,
     datapath.COLLECTOR,
     drop.COLLECTOR,
     flow.COLLECTOR,
     interface.COLLECTOR,
+    link.COLLECTOR,
+    linux_bridge.COLLECTOR,
     memory.COLLECTOR,
     meter.COLLECTOR,
+    namespace.COLLECTOR,
     pmd.COLLECTOR,
+    qdisc.COLLECTOR,
     switch.COLLECTOR,
     table.COLLECTOR,
     tunnel.COLLECTOR,
@@ -40,3 +52,7 @@ COLLECTORS: tuple[Collector, ...] = (
 )
 
 NAMES: tuple[str, ...] = tuple(collector.name for collector in COLLECTORS)
+ON_REQUEST: tuple[str, ...] = tuple(
+    collector.name for collector in COLLECTORS if collector.on_request
+)
+"""Those that run only when they are switched on by name."""

@@ -16,7 +16,11 @@ class Collector:
         families: Everything it can yield, in the order of the documentation.
         collect: Node -> samples; pure. Several where the subject has several origins: each may
             raise UnknownFactError for what is not known now, the others still speak.
-        reads: The readers that must run for it before a scrape: openflow, flows, unixctl.
+        reads: The readers that must run for it before a scrape: openflow, flows, unixctl, links,
+            qdiscs, conntrack, conntrack_zones, ovs_genl.
+        follows: The subscriptions it shows the state of besides the database's: rtnetlink,
+            addresses.
+        on_request: Runs only when it is switched on by name.
         detail: The families that are left out first, in this order, above the series limit.
     """
 
@@ -25,3 +29,5 @@ class Collector:
     collect: tuple[Callable[[Node], Output], ...]
     reads: tuple[str, ...] = ()
     detail: tuple[Family, ...] = ()
+    on_request: bool = False
+    follows: tuple[str, ...] = ()

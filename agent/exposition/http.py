@@ -18,13 +18,13 @@ from typing import Any
 from aiohttp import web
 
 from agent import __version__
-from agent.config import Web
 from agent.exposition import connections, process, text
 from agent.exposition.auth import protect
 from agent.exposition.pages import JOIN_SECONDS, Courier, Press
 from agent.exposition.web_config import WebConfigFile
 from agent.families import Block, Sample
 from agent.scrape import Collected, Scraper
+from agent.sections import Web
 
 TIMEOUT_HEADER = "X-Prometheus-Scrape-Timeout-Seconds"
 SMALLEST_MARGIN_SECONDS = 0.5

@@ -8,6 +8,9 @@ from agent.errors import Reason, UnknownFactError
 from agent.model.bridge import BridgeReading
 from agent.model.datapath import Bond, Conntrack, Datapath, Fdb, Pmd, Upcalls, Vswitchd
 from agent.model.flow import FlowReading
+from agent.model.kernel_datapath import KernelDatapath
+from agent.model.link import LinkCounters, LinkPatterns, Qdisc
+from agent.model.namespace import ConntrackTable, Namespace
 from agent.model.switch import Switch
 
 T = TypeVar("T")
@@ -89,7 +92,8 @@ class AgentFacts:
 class Node:
     """Everything that collectors may look at. Readings are there only when they are fresh.
 
-    Mappings are by bridge name.
+    Mappings are by bridge name; ``namespaces`` by the namespace's, ``""`` for the host's own, and
+    ``conntrack_zones`` are entries of the host's own table by zone. ``link_patterns`` is a setting.
     """
 
     agent: AgentFacts
@@ -103,3 +107,10 @@ class Node:
     fdbs: Known[tuple[Fdb, ...]] = Known("fdbs")
     bonds: Known[tuple[Bond, ...]] = Known("bonds")
     conntracks: Known[tuple[Conntrack, ...]] = Known("conntracks")
+    namespaces: Known[Mapping[str, Namespace]] = Known("namespaces")
+    link_counters: Known[LinkCounters] = Known("link counters")
+    qdiscs: Known[tuple[Qdisc, ...]] = Known("qdiscs")
+    conntrack_tables: Known[tuple[ConntrackTable, ...]] = Known("conntrack tables")
+    conntrack_zones: Known[Mapping[int, int]] = Known("conntrack zones")
+    kernel_datapaths: Known[tuple[KernelDatapath, ...]] = Known("kernel datapaths")
+    link_patterns: LinkPatterns = field(default_factory=LinkPatterns)

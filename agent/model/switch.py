@@ -7,6 +7,23 @@ from agent.model.bridge import LOCAL, LOCAL_IN_DATABASE
 
 
 @dataclass(frozen=True, slots=True)
+class Bfd:
+    """A session of bidirectional forwarding detection: Interface.bfd_status, RFC 5880.
+
+    Attributes:
+        state: admin_down, down, init or up.
+        remote_state: What the other end last said of its own.
+        forwarding: Whether the interface may carry traffic, as this end sees it.
+        flap_count: How often ``forwarding`` changed since the session began.
+    """
+
+    state: str | None = None
+    remote_state: str | None = None
+    forwarding: bool | None = None
+    flap_count: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Interface:
     """One row of the Interface table.
 
@@ -29,6 +46,11 @@ class Interface:
         attached_mac: external_ids:attached-mac, the instance's own address.
         options: Only the options that describe an endpoint (remote_ip, local_ip, key, in_key,
             out_key, dst_port, peer); the others may hold secrets such as IPsec's psk.
+        egress_carrier: status:tunnel_egress_iface_carrier, True when the device that a tunnel's
+            packets leave by has a link.
+        bfd: ``None`` where BFD is not switched on.
+        cfm_fault: Whether connectivity fault management misses somebody; ``None`` where it is not
+            switched on.
     """
 
     name: str
@@ -46,6 +68,9 @@ class Interface:
     vm_uuid: str | None = None
     attached_mac: str | None = None
     options: Mapping[str, str] = field(default_factory=dict)
+    egress_carrier: bool | None = None
+    bfd: Bfd | None = None
+    cfm_fault: bool | None = None
 
     @property
     def openflow_port(self) -> int | None:

@@ -4,11 +4,12 @@ A node has thousands of interfaces and changes them one at a time. Each row's ob
 the row, or one that it contains, changes.
 """
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 from uuid import UUID
 
-from agent.model.switch import Bridge, Controller, Interface, Manager, Port, Switch
+from agent.model.switch import Bfd, Bridge, Controller, Interface, Manager, Port, Switch
 
 WANTED: Mapping[str, tuple[str, ...]] = {
     "Open_vSwitch": (
@@ -39,6 +40,8 @@ WANTED: Mapping[str, tuple[str, ...]] = {
         "status",
         "external_ids",
         "options",
+        "bfd_status",
+        "cfm_fault",
     ),
 }
 """Columns that are replicated. Not Interface.statistics: it changes every 5 s on every row."""
@@ -53,6 +56,11 @@ ENDPOINT_OPTIONS = (
     "peer",
 )
 """The options that describe an endpoint; others hold secrets (IPsec's psk) and are not kept."""
+
+BFD_STATUS = ("state", "remote_state", "forwarding", "flap_count")
+_COUNT = re.compile(r"[0-9]{1,20}")
+"""A number of 64 bits that stands in a map of texts."""
+_UP = {"up": True, "down": False}
 
 MAX_TEXT_CHARACTERS = 1024
 _Key = tuple[str, UUID]
@@ -172,6 +180,7 @@ def _interface(_key: _Key, row: Any) -> Interface | None:
     if name is None:
         return None
     ids = _texts(row, "external_ids", ("iface-id", "vm-uuid", "vm-id", "attached-mac"))
+    status = _texts(row, "status", ("driver_name", "tunnel_egress_iface_carrier"))
     ofport = _integer(row, "ofport")
     return Interface(
         name=name,
@@ -184,11 +193,27 @@ def _interface(_key: _Key, row: Any) -> Interface | None:
         link_speed_bits_per_second=_integer(row, "link_speed"),
         link_resets=_integer(row, "link_resets"),
         error=_text(row, "error"),
-        driver=_texts(row, "status", ("driver_name",)).get("driver_name"),
+        driver=status.get("driver_name"),
         iface_id=ids.get("iface-id"),
         vm_uuid=ids.get("vm-uuid") or ids.get("vm-id"),
         attached_mac=ids.get("attached-mac"),
         options=_texts(row, "options", ENDPOINT_OPTIONS),
+        egress_carrier=_UP.get(status.get("tunnel_egress_iface_carrier", "")),
+        bfd=_bfd(row),
+        cfm_fault=_boolean(row, "cfm_fault"),
+    )
+
+
+def _bfd(row: Any) -> Bfd | None:
+    status = _texts(row, "bfd_status", BFD_STATUS)
+    if not status:
+        return None
+    flaps = status.get("flap_count", "")
+    return Bfd(
+        state=status.get("state"),
+        remote_state=status.get("remote_state"),
+        forwarding={"true": True, "false": False}.get(status.get("forwarding", "")),
+        flap_count=int(flaps) if _COUNT.fullmatch(flaps) else None,
     )
 
 
@@ -238,7 +263,7 @@ def _boolean(row: Any, column: str) -> bool | None:
 
 
 def _up(row: Any, column: str) -> bool | None:
-    return {"up": True, "down": False}.get(_scalar(row, column))
+    return _UP.get(_scalar(row, column))
 
 
 def _references(row: Any, column: str) -> list[UUID]:

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 
-from agent.config import Flows
 from agent.model.flow import Flow, TableFlows
+from agent.sections import Flows
 from agent.sources.selection import Places, selected
 
 BACK_BELOW = 0.8

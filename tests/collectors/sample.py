@@ -40,8 +40,11 @@ from agent.model.flow import (
     TableFlows,
     Totals,
 )
+from agent.model.kernel_datapath import KernelDatapath, Vport, ZoneLimit
+from agent.model.namespace import HOST, ConntrackTable
 from agent.model.node import AgentFacts, CollectorFacts, Known, Node, SourceFacts
-from agent.model.switch import Bridge, Controller, Interface, Manager, Port, Switch
+from agent.model.switch import Bfd, Bridge, Controller, Interface, Manager, Port, Switch
+from tests.collectors import sample_links
 
 CONTROLLERS = (Controller("tcp:127.0.0.1:6633", connected=True, role="master"),)
 NO_DEVICE = "could not open network device {} (No such device)"
@@ -124,6 +127,8 @@ VXLAN = Port(
                 "out_key": "flow",
                 "remote_ip": "172.16.0.11",
             },
+            egress_carrier=True,
+            bfd=Bfd("init", "down", forwarding=False, flap_count=4),
         ),
     ),
 )
@@ -131,7 +136,9 @@ BOND = Port(
     "bond0",
     (
         Interface("dpdk0", type="dpdk", ofport=1, admin_state=True, link_state=True),
-        Interface("dpdk1", type="dpdk", ofport=2, admin_state=True, link_state=False),
+        Interface(
+            "dpdk1", type="dpdk", ofport=2, admin_state=True, link_state=False, cfm_fault=True
+        ),
     ),
     vlan_mode="trunk",
 )
@@ -429,6 +436,41 @@ USERSPACE = Datapath(
     "netdev@ovs-netdev", hits=9300, missed=31, lost=1, flows=6, ports=3, offloaded_flows=4
 )
 
+
+def vport(number: int, name: str, kind: str, seed: int, upcalls: int | None = None) -> Vport:
+    """Return a port of the kernel datapath; it has the eight counters that all ports have."""
+    stats = replace(
+        counted(number, seed),
+        rx_frame_errors=None,
+        rx_over_errors=None,
+        rx_crc_errors=None,
+        collisions=None,
+    )
+    return Vport(name, kind, stats, upcalls, None if upcalls is None else upcalls // 10)
+
+
+# Read a moment after ovs-vswitchd was. eth2 and eth3 came into it after its ports were listed:
+# they are left to OpenFlow.
+KERNEL_DATAPATH = KernelDatapath(
+    replace(KERNEL, hits=1835, missed=402, masks_hit=5361, mask_cache_hits=1033),
+    (
+        vport(0, "ovs-system", "internal", 10_000),
+        vport(1, "br-int", "internal", 11_000),
+        vport(2, "vxlan_sys_4789", "netdev", 12_000),
+        vport(3, "br-tun", "internal", 13_000),
+        vport(4, "tap648437e1-0d", "netdev", 14_000, 140),
+        vport(5, "tap13abc033-93", "netdev", 15_000, 150),
+        vport(6, "tap9113df4c-ca", "netdev", 16_000),
+        vport(7, "br-mgmt", "internal", 17_000),
+    ),
+    (ZoneLimit(4, 500, 30), ZoneLimit(17, 1000, 999)),
+)
+CONNTRACK_TABLES = (
+    ConntrackTable(HOST, 61, 262_144, 1, 2, 3, 4),
+    ConntrackTable(sample_links.FIP, 0, 262_144),
+    ConntrackTable(sample_links.QROUTER, 62, 262_144, 5, 0, 7, 8),
+)
+
 UNIXCTL = SourceFacts(
     "unixctl",
     configured=True,
@@ -531,4 +573,10 @@ def node() -> Node:
             ),
         ),
         conntracks=Known("conntracks", (Conntrack("netdev@ovs-netdev", 42, 3_000_000),)),
+        namespaces=Known("namespaces", sample_links.NAMESPACES),
+        link_counters=Known("link counters", sample_links.LINK_COUNTERS),
+        qdiscs=Known("qdiscs", sample_links.QDISCS),
+        conntrack_tables=Known("conntrack tables", CONNTRACK_TABLES),
+        conntrack_zones=Known("conntrack zones", {17: 20, 0: 11, 4: 30}),
+        kernel_datapaths=Known("kernel datapaths", (KERNEL_DATAPATH,)),
     )

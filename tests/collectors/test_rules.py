@@ -80,7 +80,12 @@ async def test_a_node_of_which_all_is_known_is_a_success(collector: Collector) -
         ("fdbs", "bridge", "ovs_bridge_fdb_entries", "ovs_bridge_flows"),
         ("bridges", "bridge", "ovs_bridge_flows", "ovs_bridge_fdb_entries"),
         ("switch", "bridge", "ovs_bridge_info", "ovs_bridge_flows"),
-        ("bridges", "interface", "ovs_interface_rx_packets_total", "ovs_interface_info"),
+        (
+            "bridges",
+            "interface",
+            "ovs_interface_rx_crc_errors_total",
+            "ovs_interface_rx_packets_total",
+        ),
         ("vswitchd", "switch", "ovs_vswitchd_start_time_seconds", "ovs_build_info"),
         ("switch", "switch", "ovs_build_info", "ovs_vswitchd_start_time_seconds"),
     ],
@@ -324,22 +329,3 @@ def test_only_the_flows_that_are_shown_have_series() -> None:
     assert [line.split()[-1] for line in counters.splitlines()] == [b"1", b"3", b"1", b"3"]
     assert b'priority="2"' not in counters + info
     assert views.of(FlowReading("br0", (flows,))) == []
-
-
-def test_the_options_of_a_tunnel_that_name_its_key_are_found_in_either_form() -> None:
-    (collect,) = next(c for c in COLLECTORS if c.name == "tunnel").collect
-
-    def key_of(options: dict[str, str]) -> str:
-        (only,) = collect(
-            Node(
-                AgentFacts("0", "0"),
-                switch=switch_with(Interface("gre0", type="gre", options=options)),
-            )
-        )
-        assert isinstance(only, Sample)
-        return only.labels.partition('key="')[2].partition('"')[0]
-
-    assert key_of({"key": "5"}) == "5"
-    assert key_of({"out_key": "6", "in_key": "flow"}) == "6"
-    assert key_of({"in_key": "flow"}) == "flow"
-    assert key_of({}) == ""

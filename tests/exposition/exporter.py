@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from agent.config import Web
 from agent.exposition.connections import LIMITS, Limits
 from agent.exposition.http import WRITE_SECONDS, Exporter, serve
+from agent.sections import Web
 from tests.harness import Harness
 from tests.page import series
 

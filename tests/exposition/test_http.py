@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from agent.collectors import COLLECTORS, NAMES
 from agent.collectors.base import Collector
-from agent.config import OTHER_PATHS, Web
 from agent.exposition import text
 from agent.exposition.connections import ListenError
 from agent.exposition.http import (
@@ -27,6 +26,7 @@ from agent.exposition.text import Format
 from agent.families import Gauge, Output
 from agent.model.node import Node
 from agent.scrape import Collected, Scraper
+from agent.sections import OTHER_PATHS, Web
 from tests.collectors import sample
 from tests.exposition.exporter import Server, until
 from tests.exposition.test_text import BROWSER, PROMETHEUS_2, PROMETHEUS_3
@@ -55,7 +55,7 @@ async def test_prometheus_gets_openmetrics_to_its_end(server: Server, accept: st
     assert answer.headers["content-type"] == Format.OPENMETRICS.value
     assert answer.body.endswith(b"# EOF\n")
     page = series(answer.body, Format.OPENMETRICS)
-    assert of(page, "ovs_datapath_lookup_hits_total", datapath="system@ovs-system") == [1830]
+    assert of(page, "ovs_datapath_lookup_hits_total", datapath="system@ovs-system") == [1835]
 
 
 @pytest.mark.parametrize("headers", [{}, {"Accept": BROWSER}, {"Accept": "*/*"}])
@@ -64,7 +64,7 @@ async def test_everybody_else_gets_text(server: Server, headers: dict[str, str])
     assert answer.status == 200
     assert answer.headers["content-type"] == Format.TEXT.value
     page = series(answer.body, Format.TEXT)
-    assert of(page, "ovs_datapath_lookup_hits_total", datapath="system@ovs-system") == [1830]
+    assert of(page, "ovs_datapath_lookup_hits_total", datapath="system@ovs-system") == [1835]
     assert of(page, "process_start_time_seconds")
 
 

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from agent.errors import Reason, SourceError
-from agent.model.switch import Bridge, Controller, Interface, Manager, Port, Switch
+from agent.model.switch import Bfd, Bridge, Controller, Interface, Manager, Port, Switch
 from lab import namespace
-from lab.process import Daemon
+from lab.node import Node
+from lab.process import Daemon, run
 from tests.sources.ovsdb.peers import Observer, OvsdbServer, descriptors, ovsdb_server
 
 pytestmark = pytest.mark.node
@@ -80,6 +81,9 @@ async def test_every_field_is_what_the_database_says(server: OvsdbServer) -> Non
         *('external_ids:attached-mac="fa:16:3e:00:00:02"', "external_ids:vm-id=vm-old"),
         *("--", "add-port", "br-int", "vxlan0", "--", "set", "interface", "vxlan0", "type=vxlan"),
         *("options:remote_ip=192.0.2.1", "options:psk=secret", "options:key=flow", "ofport=-1"),
+        *("status:tunnel_egress_iface=eth0", "status:tunnel_egress_iface_carrier=down"),
+        *("bfd_status:state=up", "bfd_status:remote_state=down", "bfd_status:forwarding=false"),
+        *("bfd_status:flap_count=3", "cfm_fault=true"),
         'error="could not open network device vxlan0"',
         *("external_ids:vm-id=vm-2",),
         *("--", "add-bond", "br-int", "bond0", "eth2", "eth1"),
@@ -128,6 +132,9 @@ async def test_every_field_is_what_the_database_says(server: OvsdbServer) -> Non
                     error="could not open network device vxlan0",
                     vm_uuid="vm-2",
                     options={"remote_ip": "192.0.2.1", "key": "flow"},
+                    egress_carrier=False,
+                    bfd=Bfd("up", "down", forwarding=False, flap_count=3),
+                    cfm_fault=True,
                 ),
             ),
         ),
@@ -173,6 +180,87 @@ async def test_sees_what_a_real_vswitchd_writes(server: OvsdbServer) -> None:
             assert "gone" in (gone.error or "")
             assert switch.bridges[0].datapath_id is not None
             assert switch.dpdk_version == "none"
+
+
+@contextlib.contextmanager
+def connected_switches() -> Iterator[tuple[Node, Node]]:
+    """Two switches on two nodes with a wire in between."""
+    with Node() as here, Node() as there:
+        ends = ("type", "veth", "peer", "name", "wire", "netns", there.name)
+        run("ip", "link", "add", "wire", "netns", here.name, *ends)
+        for node, address in ((here, "192.0.2.1"), (there, "192.0.2.2")):
+            run("ip", "link", "set", "wire", "up", netns=node.name)
+            run("ip", "address", "add", f"{address}/24", "dev", "wire", netns=node.name)
+            node.vsctl("add-br", "br0", "--", "set", "bridge", "br0", "datapath_type=netdev")
+        yield here, there
+
+
+def watch(node: Node, name: str, maintenance_point: int) -> None:
+    """Switch BFD and CFM on, at ten packets a second."""
+    node.vsctl(
+        *("set", "interface", name, "bfd:enable=true", "bfd:min_rx=100", "bfd:min_tx=100"),
+        *(f"cfm_mpid={maintenance_point}", "other_config:cfm_interval=100"),
+    )
+
+
+async def test_bfd_and_cfm_come_up_and_go_down_with_the_peer() -> None:
+    with connected_switches() as (here, there):
+        for number, node in enumerate((here, there), 1):
+            await asyncio.to_thread(node.vsctl, "add-port", "br0", "wire")
+            await asyncio.to_thread(watch, node, "wire", number)
+        observer = Observer(f"unix:{here.rundir}/db.sock")
+
+        def says(switch: Switch, state: str, *, alive: bool) -> bool:
+            wire = interface(switch, "wire")
+            return (
+                wire is not None
+                and wire.bfd is not None
+                and (wire.bfd.state, wire.bfd.forwarding) == (state, alive)
+                and wire.cfm_fault is not alive
+            )
+
+        async with observer.running():
+            up = await observer.until(partial(says, state="up", alive=True))
+            there.pause_vswitchd()
+            down = await observer.until(partial(says, state="down", alive=False))
+            there.resume_vswitchd()
+            await observer.until(partial(says, state="up", alive=True))
+            await asyncio.to_thread(
+                here.vsctl,
+                *("set", "interface", "wire", "bfd:enable=false"),
+                *("--", "clear", "interface", "wire", "cfm_mpid"),
+            )
+            await observer.until(lambda now: getattr(interface(now, "wire"), "bfd", 0) is None)
+            await observer.until(
+                lambda now: getattr(interface(now, "wire"), "cfm_fault", 0) is None
+            )
+    assert 0 < flap_count(up) < flap_count(down)
+
+
+def flap_count(switch: Switch) -> int:
+    wire = interface(switch, "wire")
+    assert wire is not None
+    assert wire.bfd is not None
+    return wire.bfd.flap_count or 0
+
+
+async def test_the_egress_of_a_tunnel_is_known_while_there_is_a_route() -> None:
+    def carrier(switch: Switch) -> bool | None:
+        return getattr(interface(switch, "vx"), "egress_carrier", None)
+
+    with connected_switches() as (here, there):
+        observer = Observer(f"unix:{here.rundir}/db.sock")
+        async with observer.running():
+            await asyncio.to_thread(
+                here.vsctl,
+                *("add-port", "br0", "vx", "--", "set", "interface", "vx", "type=vxlan"),
+                "options:remote_ip=192.0.2.2",
+            )
+            await observer.until(lambda now: carrier(now) is True)
+            await asyncio.to_thread(run, "ip", "link", "set", "wire", "down", netns=there.name)
+            await observer.until(lambda now: carrier(now) is False)
+            await asyncio.to_thread(run, "ip", "link", "set", "wire", "down", netns=here.name)
+            await observer.until(lambda now: carrier(now) is None)
 
 
 async def test_publishes_every_change(server: OvsdbServer) -> None:

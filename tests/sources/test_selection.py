@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.config import Flows
 from agent.flow_rules import Rule
 from agent.model.bridge import LOCAL
 from agent.model.flow import Flow, Scope, TableFlows
+from agent.sections import Flows
 from agent.sources.selection import selected
 from agent.sources.shown import Selection
 

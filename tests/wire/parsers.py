@@ -3,11 +3,28 @@
 A new parser is one line of ``PARSERS``. The tests and the fuzzer of tests/soak go through the list.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from agent.wire.netlink.addresses import DELADDR, NEWADDR, parse_address
+from agent.wire.netlink.allowed import ROUTE
+from agent.wire.netlink.allowed import is_allowed as may_be_asked
+from agent.wire.netlink.attributes import attributes
+from agent.wire.netlink.conntrack import (
+    count_zones,
+    parse_cpu_statistics,
+    parse_number,
+    parse_stat_file,
+)
+from agent.wire.netlink.forwarding import DELNEIGH, NEWNEIGH, parse_entry
+from agent.wire.netlink.header import messages, request
+from agent.wire.netlink.link_stats import parse_link_stats
+from agent.wire.netlink.links import DELLINK, LINKS, NEWLINK, parse_link
+from agent.wire.netlink.qdiscs import parse_qdiscs
+from agent.wire.netlink.vports import read_vports
 from agent.wire.openflow import messages as of
 from agent.wire.openflow.decoder import FlowDecoder
 from agent.wire.openflow.entries import Answer
@@ -21,6 +38,8 @@ from agent.wire.unixctl.framing import ReplyBuffer
 from agent.wire.unixctl.memory import parse_memory_show
 from agent.wire.unixctl.pmd import parse_pmd_show
 from agent.wire.unixctl.upcall import parse_upcall_show
+from tests.wire.netlink.recorded import FIXTURES as NETLINK
+from tests.wire.netlink.recorded import KERNELS, recorded
 from tests.wire.openflow.flow_stats import CountedFlow, iter_flow_stats
 
 OPENFLOW = Path(__file__).parent / "openflow" / "fixtures"
@@ -182,6 +201,15 @@ def _texts_parser(name: str, parse: Callable[[str], object]) -> Parser:
     return Parser(name, partial(_text, parse), _texts(name))
 
 
+def _dumps(name: str, ending: str = "bin") -> tuple[bytes, ...]:
+    return tuple((NETLINK / f"{name}-{kernel}.{ending}").read_bytes() for kernel in KERNELS)
+
+
+def _payloads(name: str, *kinds: int) -> tuple[bytes, ...]:
+    """Return what is behind the header of recorded netlink messages."""
+    return tuple(sorted({it.payload for k in KERNELS for it in recorded(name, k, *kinds)}))
+
+
 _REPLIES = (
     b'{"id":0,"result":"handlers:1 ports:3","error":null}',
     b'{"error": "\\"show\\" is no command \\u00e9\\n", "id": 17, "result": null}',
@@ -223,6 +251,35 @@ PARSERS: tuple[Parser, ...] = (
     ),
     Parser("groups", lambda data: of.parse_group_desc([data]), _bodies("*-groups-of1?-")),
     Parser("meters", lambda data: of.parse_meter_stats([data]), _bodies("*-meters-of1?-")),
+    Parser(
+        "netlink messages",
+        lambda data: list(messages(data)),
+        tuple(it.read_bytes()[:SAMPLE_BYTES] for it in sorted(NETLINK.glob("addresses-*.bin"))),
+    ),
+    Parser(
+        "what may be asked",
+        partial(may_be_asked, ROUTE),
+        (request(18, LINKS, 1), request(22, b"", 1)),
+    ),
+    Parser("link statistics", lambda data: parse_link_stats([[data]]), _dumps("link-stats")),
+    Parser("queueing disciplines", lambda data: parse_qdiscs([data]), _dumps("qdiscs")),
+    Parser(
+        "conntrack statistics", lambda data: parse_cpu_statistics([data]), _dumps("conntrack-cpus")
+    ),
+    Parser("conntrack file", parse_stat_file, _dumps("conntrack-stat", "txt")),
+    Parser("conntrack number", parse_number, (b"0\n", b"262144\n")),
+    Parser(
+        "conntrack zones", lambda data: count_zones(data, Counter()), _dumps("conntrack-entries")
+    ),
+    Parser("netlink attributes", lambda data: attributes(data, 16), _payloads("links")),
+    Parser("link", parse_link, (*_payloads("links"), *_payloads("events", NEWLINK, DELLINK)[-40:])),
+    Parser("address", parse_address, _payloads("events", NEWADDR, DELADDR)),
+    Parser("forwarding entry", parse_entry, _payloads("events", NEWNEIGH, DELNEIGH)),
+    Parser(
+        "ports of a kernel datapath",
+        lambda data: read_vports(data, 33),
+        ((NETLINK / "vports-6.1.bin").read_bytes(),),
+    ),
     Parser("unixctl reply", _reply, _REPLIES),
     _texts_parser("bond-show", parse_bond_show),
     _texts_parser("coverage-read-counter", parse_read_counter),

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from agent.errors import Reason, SourceError
-from agent.model.switch import Bridge, Interface, Port, Switch
+from agent.model.switch import Bfd, Bridge, Interface, Port, Switch
 from agent.sources.ovsdb_rows import clean
 from tests.sources.ovsdb.peers import (
     CONTENTS,
     SCHEMA,
+    TEXTS,
     UUIDS,
     Failure,
     FakeServer,
@@ -22,6 +23,7 @@ from tests.sources.ovsdb.peers import (
     Silence,
     descriptors,
     good_answers,
+    optional,
     reference,
     until,
 )
@@ -155,6 +157,64 @@ async def test_columns_of_another_type_are_absent(tmp_path: Path) -> None:
     contents = {**CONTENTS, "Interface": {UUIDS[3]: {"new": new}}}
     switch = await contents_of(tmp_path, good_answers(get_schema=schema, monitor=contents))
     assert switch.bridges[0].ports[0].interfaces == (Interface("tap1"),)
+
+
+WATCHED = {"name": {"type": "string"}, "bfd_status": TEXTS, "status": TEXTS}
+
+
+async def watched(path: Path, new: dict[str, Any]) -> Interface:
+    """Return what becomes of a row of the columns that tell whether an interface is alive."""
+    columns = {**WATCHED, "cfm_fault": optional("boolean")}
+    schema = {**SCHEMA, "tables": {**SCHEMA["tables"], "Interface": {"columns": columns}}}
+    contents = {**CONTENTS, "Interface": {UUIDS[3]: {"new": {"name": "tap1", **new}}}}
+    switch = await contents_of(path, good_answers(get_schema=schema, monitor=contents))
+    (interface,) = switch.bridges[0].ports[0].interfaces
+    return interface
+
+
+@pytest.mark.parametrize(
+    ("status", "bfd"),
+    [
+        pytest.param([], None, id="switched off"),
+        pytest.param([["diagnostic", "No Diagnostic"]], None, id="nothing of ours"),
+        pytest.param(
+            [
+                ["diagnostic", "No Diagnostic"],
+                ["flap_count", "18446744073709551615"],
+                ["forwarding", "true"],
+                ["remote_state", "init"],
+                ["state", "up"],
+            ],
+            Bfd("up", "init", forwarding=True, flap_count=(1 << 64) - 1),
+            id="all of it",
+        ),
+        pytest.param([["forwarding", "false"]], Bfd(forwarding=False), id="a part of it"),
+        pytest.param(
+            [["state", "up"], ["flap_count", "-1"], ["forwarding", "yes"]], Bfd("up"), id="odd"
+        ),
+        pytest.param([["state", "up"], ["flap_count", "9" * 5000]], Bfd("up"), id="endless"),
+        pytest.param([["state", "up"], ["flap_count", "\u0665"]], Bfd("up"), id="no digit of ours"),
+    ],
+)
+async def test_a_session_of_bfd_is_what_its_status_says(
+    tmp_path: Path, status: list[list[str]], bfd: Bfd | None
+) -> None:
+    assert (await watched(tmp_path, {"bfd_status": ["map", status]})).bfd == bfd
+
+
+@pytest.mark.parametrize(("fault", "known"), [(["set", []], None), (True, True), (False, False)])
+async def test_a_fault_that_nobody_looks_for_is_not_known(
+    tmp_path: Path, fault: object, known: object
+) -> None:
+    assert (await watched(tmp_path, {"cfm_fault": fault})).cfm_fault is known
+
+
+@pytest.mark.parametrize(("carrier", "known"), [("up", True), ("down", False), ("sideways", None)])
+async def test_the_carrier_of_a_tunnels_egress_is_up_or_down_or_not_known(
+    tmp_path: Path, carrier: str, known: object
+) -> None:
+    status = ["map", [["tunnel_egress_iface", "eth0"], ["tunnel_egress_iface_carrier", carrier]]]
+    assert (await watched(tmp_path, {"status": status})).egress_carrier is known
 
 
 async def test_texts_are_bounded_and_can_be_printed(tmp_path: Path) -> None:

@@ -57,7 +57,10 @@ def drop_columns(tables: dict[str, Any]) -> None:
         "Open_vSwitch": ("dpdk_version", "system_type", "external_ids"),
         "Bridge": ("fail_mode", "datapath_id"),
         "Port": ("tag", "vlan_mode"),
-        "Interface": ("error", "link_resets", "status", "external_ids", "options", "mtu"),
+        "Interface": (
+            *("error", "link_resets", "status", "external_ids", "options", "mtu"),
+            *("bfd_status", "cfm_fault"),
+        ),
     }.items():
         for column in columns:
             del tables[table]["columns"][column]
