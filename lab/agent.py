@@ -3,16 +3,21 @@
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.message import Message
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
+from typing import TypeVar
 
+from lab.host import Host
 from lab.namespace import delete_directory, make_directory
 from lab.part import Part
 from lab.process import Daemon, LabError, free_port, wait_until
 from lab.prometheus import DIRECT
+
+T = TypeVar("T")
 
 PROGRAM = Path(sys.executable).with_name("dataplane-agent")
 ANSWER_SECONDS = 30.0
@@ -41,6 +46,7 @@ class Agent(Part):
         env: Variables on top of the lab's own.
         port: To listen on; the next free one if it is taken. 0: any.
         wait_ready: Return from ``start`` only when /readyz says yes.
+        host: To run on, in its network and with its /run/netns; ``None``: where the lab runs.
     """
 
     def __init__(
@@ -50,6 +56,7 @@ class Agent(Part):
         env: Mapping[str, str] | None = None,
         port: int = 0,
         wait_ready: bool = True,
+        host: Host | None = None,
     ) -> None:
         super().__init__()
         self.port = port
@@ -57,12 +64,13 @@ class Agent(Part):
         self._arguments = arguments
         self._env = env
         self._wait_ready = wait_ready
+        self._host = host
         self._daemon: Daemon | None = None
         self._last_log = ""
 
     @property
     def url(self) -> str:
-        """Its address."""
+        """Its address, on its host."""
         return f"http://127.0.0.1:{self.port}"
 
     @property
@@ -82,10 +90,11 @@ class Agent(Part):
         return self.daemon.log.read_text() if self.daemon.log.exists() else self._last_log
 
     def _build(self) -> None:
-        self.port = free_port(self.port)
+        self.port = self._there(partial(free_port, self.port))
         directory = make_directory()
         self._stack.callback(delete_directory, directory)
         command = [
+            *(self._host.enter if self._host else ()),
             str(PROGRAM),
             f"--ovs.rundir={self._rundir}",
             f"--web.listen-address=127.0.0.1:{self.port}",
@@ -95,6 +104,10 @@ class Agent(Part):
         self._stack.callback(self._end)
         if self._wait_ready:
             wait_until(self.is_ready, timeout=30, what="the agent to be ready")
+
+    def _there(self, work: Callable[[], T]) -> T:
+        """Do something in the network where it runs."""
+        return self._host.inside(work) if self._host else work()
 
     def _end(self) -> None:
         self.daemon.stop(timeout=15)
@@ -119,12 +132,7 @@ class Agent(Part):
             OSError: If it does not listen or does not answer.
         """
         request = urllib.request.Request(self.url + path, headers=dict(headers or {}))  # noqa: S310 - http by construction
-        try:
-            with DIRECT.open(request, timeout=ANSWER_SECONDS) as answer:
-                return _answer(answer.status, answer.headers, answer.read())
-        except urllib.error.HTTPError as error:
-            with error:
-                return _answer(error.code, error.headers, error.read())
+        return self._there(partial(_fetch, request))
 
     def metrics(self) -> dict[str, float]:
         """Scrape it: values by series, as ``name{label="value"}`` stands on the page.
@@ -138,6 +146,15 @@ class Agent(Part):
             raise LabError(f"/metrics answered {page.status}: {page.text[:200]}")
         lines = (line for line in page.text.splitlines() if line and line[0] != "#")
         return {series: float(value) for series, _, value in (x.rpartition(" ") for x in lines)}
+
+
+def _fetch(request: urllib.request.Request) -> Answer:
+    try:
+        with DIRECT.open(request, timeout=ANSWER_SECONDS) as answer:
+            return _answer(answer.status, answer.headers, answer.read())
+    except urllib.error.HTTPError as error:
+        with error:
+            return _answer(error.code, error.headers, error.read())
 
 
 def _answer(status: int, headers: Message, body: bytes) -> Answer:

@@ -27,13 +27,18 @@ class Node(Part):
     ``<bridge>.mgmt``, pid files. Bridges need ``datapath_type=netdev``; ports of type ``dummy``
     need no device. Nothing of it outlives ``stop``, nor the process that made it.
 
+    Args:
+        netns: Name of a network namespace to run in, which is not the node's to delete; ``None``
+            makes one.
+
     Attributes:
         name: Of the network namespace.
         rundir: The run directory, with database and logs in it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, netns: str | None = None) -> None:
         super().__init__()
+        self._netns = netns
         self.name = ""
         self.rundir = Path()
         self._ovsdb: Daemon | None = None
@@ -138,14 +143,21 @@ class Node(Part):
     # -- within ---------------------------------------------------------------------------------
 
     def _build(self) -> None:
-        self.name, self.rundir = namespace.create()
-        self._stack.callback(namespace.delete, self.name, self.rundir)
+        self._settle()
         self._stack.callback(self._end_daemons)
         run("ovsdb-tool", "create", str(self.rundir / "conf.db"), str(SCHEMA))
         self.start_ovsdb()
         self.vsctl("--no-wait", "init")
         self._introduce()
         self.start_vswitchd()
+
+    def _settle(self) -> None:
+        if self._netns is None:
+            self.name, self.rundir = namespace.create()
+            self._stack.callback(namespace.delete, self.name, self.rundir)
+        else:
+            self.name, self.rundir = self._netns, namespace.make_directory()
+            self._stack.callback(namespace.delete_directory, self.rundir)
 
     def _introduce(self) -> None:
         version = run("ovs-vswitchd", "--version").split("\n", 1)[0].rpartition(" ")[2]

@@ -70,11 +70,48 @@ class Flow:
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """A device of ``ip -d link show``."""
+    """A device of ``ip -d link show``, or of ``ip address`` which says less.
+
+    Attributes:
+        mac: Link-layer address.
+        flags: UP, LOWER_UP, …
+        master: Name of the device it is a member of; empty for none.
+        kind: bridge, tun, vxlan, …; empty for hardware.
+        options: What is printed behind the kind, as it is printed.
+        port_state: Of a member of a Linux bridge, in words; empty for others.
+    """
 
     name: str
     mac: str
     mtu: int
+    flags: frozenset[str] = frozenset()
+    master: str = ""
+    kind: str = ""
+    options: str = ""
+    port_state: str = ""
+
+    def option(self, name: str) -> str:
+        """Return the word behind this one in the options.
+
+        Raises:
+            ValueError: If it is not printed.
+        """
+        words = self.options.split()
+        return words[words.index(name) + 1]
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """An address of a device in ``ip address``, with its prefix.
+
+    Attributes:
+        family: inet or inet6.
+        scope: global, link, host, …
+    """
+
+    address: str
+    family: str
+    scope: str
 
 
 def parse_show(text: str) -> Switch:
@@ -187,22 +224,81 @@ priority=1,in_port="patch-int" actions=resubmit(,2)
     ]
 
 
+_LINK = re.compile(
+    r"\d+: (?P<name>\S+?)(?:@\S+)?: <(?P<flags>\S*)> mtu (?P<mtu>\d+)(?:.* master (?P<master>\S+))?"
+)
+_NO_KIND = (
+    "link/",
+    "openvswitch_slave",
+    "bridge_slave",
+    "altname ",
+    "inet ",
+    "inet6 ",
+    "valid_lft ",
+)
+
+
 def parse_links(text: str) -> dict[str, Link]:
-    """Read ``ip -d link show``.
+    """Read ``ip -d link show`` or ``ip address``.
 
     ```
-    12: tap648437e1-0d: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1450 qdisc noqueue …
-        link/ether fe:16:3e:61:21:c6 brd ff:ff:ff:ff:ff:ff promiscuity 1 …
+    13: vxlan-267: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1450 qdisc noqueue master brqc08e7dcd-4a …
+        link/ether ca:08:b8:a0:9b:e6 brd ff:ff:ff:ff:ff:ff promiscuity 1 …
+        vxlan id 267 local 172.16.0.31 dev eth0 srcport 0 0 dstport 8472 ttl auto ageing 300 …
+        bridge_slave state forwarding priority 32 cost 2 … addrgenmode eui64 numtxqueues 1 …
     ```
     """
-    pattern = r"^\d+: (\S+?)(?:@\S+)?: .*? mtu (\d+) .*\n +link/\w+ (\S+)"
-    found = re.findall(pattern, text, re.MULTILINE)
-    return {name: Link(name, mac, int(mtu)) for name, mtu, mac in found}
+    links = (_link(block) for block in _blocks(text, 0))
+    return {link.name: link for link in links if link}
+
+
+def _link(block: list[str]) -> Link | None:
+    head = _LINK.match(block[0])
+    if head is None:
+        return None
+    details = [line.strip().partition(" addrgenmode ")[0] for line in block[1:]]
+    kind, _, options = next((d for d in details if not d.startswith(_NO_KIND)), "").partition(" ")
+    return Link(
+        name=head["name"],
+        mac=_word_after(r"link/\w+", details),
+        mtu=int(head["mtu"]),
+        flags=frozenset(head["flags"].split(",")),
+        master=head["master"] or "",
+        kind=kind,
+        options=options,
+        port_state=_word_after("bridge_slave state", details),
+    )
+
+
+def _word_after(pattern: str, lines: list[str]) -> str:
+    found = (re.match(rf"{pattern} (\S+)", line) for line in lines)
+    return next((each[1] for each in found if each), "")
+
+
+def parse_addresses(text: str) -> dict[str, tuple[Address, ...]]:
+    """Read ``ip address``: the addresses by device.
+
+    ```
+    3: rfp-242fcb80-e: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1450 qdisc pfifo_fast state UP …
+        link/ether 02:9f:83:86:46:4c brd ff:ff:ff:ff:ff:ff
+        inet 192.168.74.104/32 brd 192.168.74.104 scope global rfp-242fcb80-e
+           valid_lft forever preferred_lft forever
+    ```
+    """
+    pattern = r"^ +(inet6?) (\S+) .*?scope (\S+)"
+    return {
+        head["name"]: tuple(
+            Address(address, family, scope)
+            for family, address, scope in re.findall(pattern, "\n".join(block), re.MULTILINE)
+        )
+        for block in _blocks(text, 0)
+        if (head := _LINK.match(block[0]))
+    }
 
 
 def parse_domain_macs(xml: str) -> dict[str, str]:
     """Read the ``<interface>`` elements of ``virsh dumpxml``: MAC address by target device."""
-    pattern = r"<mac address='([0-9a-f:]+)'/>\s*<target dev='([^']+)'/>"
+    pattern = r"<mac address='([0-9a-f:]+)'/>\s*(?:<source .*/>\s*)?<target dev='([^']+)'/>"
     return {device: mac for mac, device in re.findall(pattern, xml)}
 
 
