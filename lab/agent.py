@@ -9,15 +9,26 @@ from email.message import Message
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
-from lab.host import Host
 from lab.namespace import delete_directory, make_directory
 from lab.part import Part
 from lab.process import Daemon, LabError, free_port, wait_until
 from lab.prometheus import DIRECT
 
 T = TypeVar("T")
+
+
+class Place(Protocol):
+    """Where the agent can run: a host of the lab, or the namespace of a switch."""
+
+    @property
+    def enter(self) -> list[str]:
+        """The command that runs another one there."""
+
+    def inside(self, work: Callable[[], T]) -> T:
+        """Do something in its network."""
+
 
 PROGRAM = Path(sys.executable).with_name("dataplane-agent")
 ANSWER_SECONDS = 30.0
@@ -56,7 +67,7 @@ class Agent(Part):
         env: Mapping[str, str] | None = None,
         port: int = 0,
         wait_ready: bool = True,
-        host: Host | None = None,
+        host: Place | None = None,
     ) -> None:
         super().__init__()
         self.port = port

@@ -8,12 +8,16 @@ with Node() as node:
 """
 
 import signal
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from lab import namespace
 from lab.part import Part
-from lab.process import Daemon, LabError, run, wait_until
+from lab.process import Daemon, LabError, enter, run, wait_until
 from lab.recorded import Flow, parse_flows
+
+T = TypeVar("T")
 
 SCHEMA = Path("/usr/share/openvswitch/vswitch.ovsschema")
 SYSTEM_ID = "698493db-95ef-4c31-b419-56b3d4096f2b"
@@ -131,6 +135,15 @@ class Node(Part):
     def ctl(self) -> Path:
         """The control socket of ovs-vswitchd."""
         return self.rundir / f"ovs-vswitchd.{self.vswitchd.pid}.ctl"
+
+    @property
+    def enter(self) -> list[str]:
+        """The command that runs another one in the node's namespace."""
+        return enter(self.name)
+
+    def inside(self, work: Callable[[], T]) -> T:
+        """Do something in the node's namespace, in a thread that ends right after."""
+        return namespace.inside(self.name, work)
 
     def flows(self, bridge: str) -> list[Flow]:
         """Return a bridge's flows with counters that include every packet handled so far.

@@ -47,7 +47,7 @@ class Daemon:
         env: Mapping[str, str] | None = None,
         netns: str | None = None,
     ) -> None:
-        command = [*_enter(netns), "setpriv", "--pdeathsig", "KILL", "--", *argv]
+        command = [*enter(netns), "setpriv", "--pdeathsig", "KILL", "--", *argv]
         with log.open("ab") as sink:
             # a session of its own: Ctrl-C reaches the lab, and the lab stops things in order
             self._process = _spawner.submit(
@@ -117,7 +117,7 @@ def run(
     """
     try:
         done = subprocess.run(
-            [*_enter(netns), *argv],
+            [*enter(netns), *argv],
             input=stdin if stdin is not None else "",
             capture_output=True,
             text=True,
@@ -132,7 +132,8 @@ def run(
     return done.stdout
 
 
-def _enter(netns: str | None) -> list[str]:
+def enter(netns: str | None) -> list[str]:
+    """Return the command that runs another one in a namespace; none for the lab's own."""
     # "ip netns exec" would also remount /sys, which fails where / is no mount point (a chroot)
     return ["nsenter", f"--net={NAMESPACES / netns}"] if netns else []
 

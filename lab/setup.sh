@@ -17,6 +17,24 @@ needs=(
     "test -e /etc/ssl/certs/ca-certificates.crt:ca-certificates"
     "$python -c 'import ensurepip, venv':python3-venv"
 )
+# the virtual machine of the kernel tests
+machine_needs=(
+    "command -v qemu-system-x86_64:qemu-system-x86"
+    "command -v busybox:busybox-static"
+    "command -v modprobe:kmod"
+    "has_kernel:linux-image-amd64"
+)
+[ "$(uname -m)" = x86_64 ] && needs+=("${machine_needs[@]}")
+
+# one that can be booted and has the modules; which one runs here does not matter
+has_kernel() {
+    local kernel modules
+    for kernel in /boot/vmlinuz-*; do
+        modules=/lib/modules/${kernel#/boot/vmlinuz-}/kernel/net
+        [ -e "$modules/openvswitch/openvswitch.ko" ] && [ -e "$modules/9p/9pnet_virtio.ko" ] && return
+    done
+    return 1
+}
 
 missing_packages() {
     local need
@@ -42,6 +60,8 @@ install_packages() {
     fi
     echo "Installing Debian packages: $*"
     forbid_services
+    # a new kernel gets an initramfs, which takes 20 s, only where the others have one
+    compgen -G "/boot/initrd.img-*" >/dev/null || export INITRD=No
     log=$(mktemp)
     if ! {
         apt-get update -qq &&
