@@ -23,10 +23,12 @@ bench: setup
 
 # what takes long: the parsers and the text of flows against what nobody thought of, and endurance
 SOAK_SECONDS ?= 300
+SOAK_CHANGES ?= 10000
 soak: setup
 	@PYTHONPATH=. .venv/bin/python tests/soak/differential.py $(SOAK_SECONDS)
 	@PYTHONPATH=. .venv/bin/python tests/soak/fuzz_openflow.py $(SOAK_SECONDS)
 	@PYTHONPATH=. .venv/bin/python tests/soak/endurance.py $(SOAK_SECONDS)
+	@PYTHONPATH=. .venv/bin/python tests/soak/links.py $(SOAK_CHANGES)
 
 # the documentation that is written from the code
 docs: setup

@@ -12,6 +12,7 @@ needs=(
     "command -v ip:iproute2"
     "command -v prometheus:prometheus"
     "command -v promtool:prometheus"
+    "command -v prometheus-node-exporter:prometheus-node-exporter"
     "command -v nsenter:util-linux"
     "command -v git:git"
     "test -e /etc/ssl/certs/ca-certificates.crt:ca-certificates"
