@@ -1,21 +1,30 @@
 """``dataplane-agent check``: what can be reached, and if not, what is missing."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Container, Iterable, Iterator
 
 from agent.config import Settings
 from agent.daemon import Agent
 from agent.exposition.web_config import load
+from agent.health import SourceHealth
 from agent.once import ask
 
 HINTS = {
     "absent": "is the service running, and does the path name its socket? (--ovs.rundir, --ovs.db)",
     "refused": "the socket is there, but nobody listens, or not for this protocol version",
-    "denied": "a right is missing: root's sockets take CAP_DAC_OVERRIDE, namespaces CAP_SYS_ADMIN",
+    "denied": "a right is missing: root's sockets take CAP_DAC_OVERRIDE",
     "timeout": "the peer is there but does not answer: stopped, or busy",
     "broken": "the peer ended the connection or answered with an error",
     "malformed": "the peer speaks something else",
 }
+"""How to mend it, by reason, where the peer is a process with a socket."""
+KERNEL_HINTS = {
+    "denied": (
+        "a right is missing: entering a namespace takes CAP_SYS_ADMIN, one that is a link to"
+        " /proc/PID/ns/net CAP_SYS_PTRACE as well, reading connections CAP_NET_ADMIN"
+    ),
+}
+"""The same of the kernel: what else it says is all there is to say."""
 
 
 async def check(settings: Settings) -> int:
@@ -34,21 +43,32 @@ async def check(settings: Settings) -> int:
         await ask(agent)
         await agent.scraper.scrape(settings.scrape.deadline_seconds)
     sys.stdout.write("configuration: good\n")
-    sys.stdout.writelines(f"{line}\n" for line in _lines(agent))
+    kernel = {source.name for source in agent.kernel_sources}
+    sys.stdout.writelines(f"{line}\n" for line in lines(agent.sources, kernel))
     return 0 if all(source.up or not source.configured for source in agent.sources) else 1
 
 
-def _lines(agent: Agent) -> Iterable[str]:
-    for source in agent.sources:
+def lines(sources: Iterable[SourceHealth], kernel: Container[str]) -> Iterator[str]:
+    """Yield what to print: a line for each source and problem, and one for each kind of problem.
+
+    Args:
+        sources: All.
+        kernel: Names of those whose peer is the kernel.
+    """
+    for source in sources:
         status = source.status()
         if not source.configured:
             yield f"{source.name}: not on this node, or not needed by the enabled collectors"
             continue
+        hints = KERNEL_HINTS if source.name in kernel else HINTS
         yield f"{source.name}: {'good' if source.up else 'down'}"
-        for part, problem in status["problems"].items():
+        problems = status["problems"]
+        for part, problem in problems.items():
             yield f"  {part}: {problem['reason']}: {problem['detail']}"
-            yield f"    {HINTS[problem['reason']]}"
-        if not source.up and not status["problems"]:
+        for reason in dict.fromkeys(problem["reason"] for problem in problems.values()):
+            if reason in hints:
+                yield f"    {hints[reason]}"
+        if not source.up and not problems:
             yield "  no answer yet"
         for note in status["notes"]:
             yield f"  note: {note}"

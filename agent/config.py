@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, SettingsError
 from pydantic_settings.sources import PydanticBaseSettingsSource
 
-from agent.collectors import NAMES, ON_REQUEST
+from agent.collectors import NAMES, OF_SWITCH, ON_REQUEST
 from agent.sections import (
     Flows,
     Interfaces,
@@ -103,10 +103,10 @@ class Settings(BaseSettings):
 
     def enabled(self) -> tuple[str, ...]:
         """Return the names of the collectors that run, A to Z."""
-        default = not self.disable_defaults
-        return tuple(
-            name for name in NAMES if self.collectors.get(name, default and name not in ON_REQUEST)
-        )
+        default = set() if self.disable_defaults else set(NAMES) - set(ON_REQUEST)
+        if not self.ovs.enabled:
+            default -= OF_SWITCH
+        return tuple(name for name in NAMES if self.collectors.get(name, name in default))
 
     def hash(self) -> str:
         """Return 12 hex digits that change when a setting does, to compare a fleet's nodes."""

@@ -5,12 +5,14 @@ import contextlib
 import gc
 import resource
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from typing import Any
 
 from agent import __version__, log
 from agent.addresses import parse_address
 from agent.collectors import COLLECTORS
+from agent.collectors.base import Collector
 from agent.config import Settings
 from agent.errors import Reason, SourceError
 from agent.exposition import systemd
@@ -32,6 +34,8 @@ logger = log.get(__name__)
 
 DESCRIPTORS = 65536
 LOOP_ERROR_SECONDS = 10.0
+SWITCH_READERS = frozenset({"flows", "openflow", "ovs_genl", "unixctl"})
+"""What is read of Open vSwitch; its database is followed."""
 READY_PATIENCE_SECONDS = 1.0
 """A READY that is lost would let systemd end the start; everything else can be said again."""
 
@@ -49,7 +53,7 @@ class Agent:
 
     def __init__(self, settings: Settings, *, from_figures: bool = False) -> None:
         self.settings = settings
-        self.collectors = tuple(c for c in COLLECTORS if c.name in settings.enabled())
+        self.collectors = tuple(chosen(settings))
         reads = {name for collector in self.collectors for name in collector.reads}
         self.store = Store(
             settings.scrape.state_max_age_seconds,
@@ -60,7 +64,7 @@ class Agent:
         self.switch_asked = asyncio.Event()
         """Set once the database has answered, or could not be asked."""
         self._bug: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._ovsdb = SourceHealth("ovsdb", subscription=True)
+        self._ovsdb = SourceHealth("ovsdb", settings.ovs.enabled, subscription=True)
         self._openflow = OpenFlowSource(
             settings,
             self.store,
@@ -79,6 +83,7 @@ class Agent:
         )
         health = (self._openflow.health, self._ovsdb, self._unixctl.health, *self._kernel.sources)
         self.sources = tuple(sorted(health, key=lambda each: each.name))
+        self.kernel_sources = self._kernel.sources
         readers = (
             *self._kernel.readers,
             Reader("openflow", self._openflow.health, self._openflow.read_bridges, share),
@@ -101,17 +106,18 @@ class Agent:
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Follow the subscriptions; at the end close everything."""
-        source = OvsdbSource(self.settings.ovs.remote, self._publish, self._ovsdb.event)
-        task = asyncio.create_task(
-            keep_running(source.run, self._ovsdb_down, Backoff()), name="ovsdb"
-        )
-        task.add_done_callback(self._on_bug)
+        raise_descriptor_limit()
+        tasks = [self._follow_switch()] if self.settings.ovs.enabled else []
+        if not tasks:
+            self.store.switch.put(Switch())  # there is none, which is not the same as not known
+            self.switch_asked.set()
         try:
             async with self._kernel.running(self._on_bug):
                 yield
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             for reader in self._readers:
                 await reader.close()
             self._openflow.close()
@@ -135,6 +141,7 @@ class Agent:
             "collectors": [collector.name for collector in self.collectors],
             "limits": self.settings.limits.model_dump(),
             "sources": {source.name: source.status() for source in self.sources},
+            "kernel": self._kernel.status(),
             "flows": {
                 bridge: {
                     "pipeline": reading.fate.pipeline or "unknown",
@@ -149,6 +156,14 @@ class Agent:
                 if interface.error
             ],
         }
+
+    def _follow_switch(self) -> asyncio.Task[Any]:
+        source = OvsdbSource(self.settings.ovs.remote, self._publish, self._ovsdb.event)
+        task = asyncio.create_task(
+            keep_running(source.run, self._ovsdb_down, Backoff()), name="ovsdb"
+        )
+        task.add_done_callback(self._on_bug)
+        return task
 
     def _publish(self, switch: Switch) -> None:
         self.store.switch.put(switch)
@@ -172,6 +187,16 @@ class Agent:
             self._bug.set_exception(error)
 
 
+def chosen(settings: Settings) -> Iterator[Collector]:
+    """Yield the collectors that run; without Open vSwitch they read nothing of it."""
+    for collector in COLLECTORS:
+        if collector.name in settings.enabled():
+            reads = collector.reads
+            if not settings.ovs.enabled:
+                reads = tuple(name for name in reads if name not in SWITCH_READERS)
+            yield replace(collector, reads=reads)
+
+
 async def run(settings: Settings) -> None:
     """Serve until SIGTERM or SIGINT.
 
@@ -183,7 +208,6 @@ async def run(settings: Settings) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(LoopErrors())
-    raise_descriptor_limit()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     agent = Agent(settings)
@@ -239,7 +263,10 @@ class LoopErrors:
 
 
 def raise_descriptor_limit() -> None:
-    """Take as many descriptors as the node gives: one a bridge, one a client (getrlimit(2))."""
+    """Take as many descriptors as the node gives (getrlimit(2)).
+
+    A bridge and a client take one each, a namespace half a dozen.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
     if soft != resource.RLIM_INFINITY and soft < wanted:

@@ -12,7 +12,7 @@ from agent.collectors.base import Collector
 from agent.config import Settings
 from agent.errors import SourceError
 from agent.health import SourceHealth
-from agent.model.namespace import Namespace
+from agent.model.namespace import HOST, Namespace
 from agent.scrape import Reader
 from agent.sources.conntrack import ConntrackReader
 from agent.sources.conntrack_zones import ConntrackZones
@@ -27,6 +27,8 @@ from agent.supervise import Backoff, keep_running
 EVENTS = "events"
 """The part of the source rtnetlink that is the subscription."""
 FOLLOWS = "rtnetlink"
+COUNTS = ("links", "qdiscs")
+"""Readers of the source rtnetlink."""
 
 
 class KernelSide:
@@ -53,10 +55,12 @@ class KernelSide:
         follows = {name for collector in collectors for name in collector.follows}
         self._store = store
         self._wanted = FOLLOWS in follows
-        self._rtnetlink = SourceHealth("rtnetlink", self._wanted)
-        # Expected only once it is found: no node has to have any of these.
+        # Where no scrape reads anything of it, it is good for as long as it is followed.
+        followed_only = reads.isdisjoint(COUNTS)
+        self._rtnetlink = SourceHealth("rtnetlink", self._wanted, subscription=followed_only)
+        # Expected only once it is found, or asked for by name: no node has to have any of these.
         self._netns = SourceHealth("netns", configured=False, subscription=True)
-        self._conntrack = SourceHealth("conntrack", configured=False)
+        self._conntrack = SourceHealth("conntrack", "conntrack_zones" in reads)
         self._genl = SourceHealth("ovs_genl", configured=False)
         self.sources = (self._conntrack, self._netns, self._genl, self._rtnetlink)
         rooms = Rooms()
@@ -113,10 +117,22 @@ class KernelSide:
         if self._wanted:
             await self._links.settled.wait()
 
+    def status(self) -> dict[str, Any]:
+        """Return what /status shows of it: how much is followed; the rest is with the sources."""
+        known = self._store.namespaces.known()
+        namespaces = known.value or {}
+        return {
+            "followed": known.value is not None and known.live,
+            "namespaces": len(namespaces.keys() - {HOST}),
+            "links": sum(len(namespace.links) for namespace in namespaces.values()),
+        }
+
     def _publish(self, namespaces: Mapping[str, Namespace]) -> None:
         self._store.namespaces.put(namespaces)
         self._rtnetlink.good(EVENTS)
 
     def _down(self, error: SourceError) -> None:
         self._rtnetlink.failed(error, EVENTS)
+        if self._netns.configured:  # the same thread follows their names
+            self._netns.failed(error)
         self._store.namespaces.lost()

@@ -16,7 +16,8 @@ async def once(settings: Settings) -> str:
     """Ask every source once and return the page in the text format.
 
     The ledgers of dropped packets, which otherwise begin at 0 with the process, begin at what the
-    flows count since they were installed: one page has no before.
+    flows count since they were installed, those of queueing disciplines and connection tracking at
+    the kernel's own figures: one page has no before.
     """
     logger.info("ledgers begin at the figures of flows", reason="one page has no before")
     agent = Agent(settings, from_figures=True)

@@ -24,6 +24,13 @@ class Section(BaseModel):
 class Ovs(Section):
     """Where Open vSwitch is."""
 
+    enabled: bool = Field(
+        default=True,
+        description=(
+            "Whether Open vSwitch is expected on this node; without it nothing of it is opened,"
+            " asked or missed."
+        ),
+    )
     rundir: Path = Field(
         Path("/run/openvswitch"),
         description="Directory of ovs-vswitchd's sockets: ovs-vswitchd.*.ctl and <bridge>.mgmt.",
@@ -209,7 +216,7 @@ class Limits(Section):
         description="Series a collector may show; above it leaves out whole families of detail.",
     )
     namespaces: int = Field(
-        2000, ge=0, description="Named namespaces entered; those beyond are named on /status."
+        2000, ge=0, description="Named namespaces entered; /status says how many are beyond."
     )
     forwarding_entries: int = Field(
         200_000,

@@ -54,6 +54,14 @@ def problems(
     return [each.replace(str(tmp_path / "agent.yaml"), "FILE") for each in caught.value.problems]
 
 
+def test_without_open_vswitch_only_what_it_is_asked_by_name_runs(tmp_path: Path) -> None:
+    off = loaded(tmp_path, "ovs: {enabled: false}")
+    assert off.enabled() == (
+        "agent", "conntrack", "link", "linux_bridge", "namespace", "qdisc", "tunnel",
+    )  # fmt: skip
+    assert "flow" in loaded(tmp_path, "ovs: {enabled: false}\ncollectors: {flow: true}").enabled()
+
+
 def test_without_any_source_there_are_the_defaults() -> None:
     settings = load(None, {}, {})
     assert settings == Settings()

@@ -56,3 +56,10 @@ ON_REQUEST: tuple[str, ...] = tuple(
     collector.name for collector in COLLECTORS if collector.on_request
 )
 """Those that run only when they are switched on by name."""
+OF_SWITCH: frozenset[str] = frozenset(
+    {
+        "bond", "bridge", "coverage", "datapath", "drop", "flow", "interface", "memory", "meter",
+        "pmd", "switch", "table", "upcall",
+    }
+)  # fmt: skip
+"""Those that have nothing to show on a node without Open vSwitch."""

@@ -11,7 +11,7 @@ from agent.model.node import Node
 
 INFO = Gauge(
     "netns_address_info",
-    "An address of a link, always 1; join on (instance, netns, device) [ip address].",
+    "An address of a link, always 1; one (instance, netns, device) may have several [ip address].",
     labels=("netns", "device", "address", "family", "scope"),
 )
 

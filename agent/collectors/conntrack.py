@@ -73,7 +73,8 @@ def from_namespaces(node: Node) -> Output:
     datapaths = [each.datapath.name for each in node.kernel_datapaths.value or ()]
     tables, namespaces = node.conntrack_tables.require(), node.namespaces.value
     for table in tables:
-        if namespaces is not None and table.netns not in namespaces:
+        namespace = (namespaces or {}).get(table.netns)
+        if namespaces is not None and (namespace is None or not namespace.is_of(table.key)):
             continue  # it went since its table was read
         if table.netns == HOST:
             for datapath in datapaths:
@@ -88,12 +89,19 @@ def from_namespaces(node: Node) -> Output:
 
 
 def from_datapaths(node: Node) -> Output:
-    """Yield zones with a limit of the kernel's datapaths, and the tables of the userspace's."""
+    """Yield zones with a limit of the kernel's datapaths, and the tables of the userspace's.
+
+    Where no bridge has a userspace datapath there is none of these, whether ovs-vswitchd answers
+    or not.
+    """
     for each in node.kernel_datapaths.value or ():
         for limited in each.zone_limits or ():
             labels = (each.datapath.name, str(limited.zone))
             yield ZONE_ENTRIES(limited.entries, *labels)
             yield ZONE_LIMIT(limited.limit, *labels)
+    switch = node.switch.value
+    if switch is not None and all(each.datapath_type == "system" for each in switch.bridges):
+        return
     for conntrack in node.conntracks.require():
         yield ENTRIES(conntrack.entries, conntrack.datapath)
         yield LIMIT(conntrack.entries_limit, conntrack.datapath)

@@ -16,6 +16,7 @@ from agent.collectors.shown_links import Shown, name_of, shown_links
 from agent.columns import Column
 from agent.families import Block, Counter, Family, Gauge, Output, escape
 from agent.model.link import FIELDS, Link, LinkCounters
+from agent.model.namespace import Namespace
 from agent.model.node import Node
 
 DEVICE = ("netns", "device")
@@ -29,7 +30,7 @@ INFO = Gauge(
 UP = Gauge("netns_network_up", "Whether a link is switched on, 1 or 0 [ip link UP].", labels=DEVICE)
 CARRIER = Gauge(
     "netns_network_carrier",
-    "Whether a link has a carrier, 1 or 0 [ip link LOWER_UP].",
+    "Whether a link is switched on and has a carrier, 1 or 0 [ip link LOWER_UP].",
     labels=DEVICE,
 )
 MTU = Gauge("netns_network_mtu_bytes", "Largest payload of a link [ip link mtu].", labels=DEVICE)
@@ -60,9 +61,15 @@ COUNTERS = {
 }
 """By the column of ``LinkCounters.numbers``."""
 
+
+def lower_up(link: Link) -> bool | None:
+    """Whether packets can go: a device that is switched off may keep the carrier that it had."""
+    return None if link.carrier is None else link.carrier and link.up
+
+
 LEVELS: dict[Family, Callable[[Link], int | None]] = {
     UP: lambda link: link.up,
-    CARRIER: lambda link: link.carrier,
+    CARRIER: lower_up,
     MTU: lambda link: link.mtu_bytes,
     CARRIER_CHANGES: lambda link: link.carrier_changes,
 }
@@ -154,22 +161,37 @@ class Columns:
         self._places: NDArray[np.intp] = np.zeros(0, np.intp)
         self._columns: dict[str, Column] = {}
 
-    def blocks(self, rows: Mapping[Key, Row], counters: LinkCounters) -> Iterator[Block]:
+    def blocks(
+        self,
+        rows: Mapping[Key, Row],
+        counters: LinkCounters,
+        namespaces: Mapping[str, Namespace],
+    ) -> Iterator[Block]:
         """Yield the counters; a link that one side does not know has none."""
         last = self._made_of
         if last is None or last[0] is not rows or last[1] is not counters.links:
             self._made_of = rows, counters.links
-            self._follow(rows, counters)
+            self._follow(rows, counters, namespaces)
         # A copy: what is shown is compared with the next reading, whoever owns the array.
         numbers = counters.numbers[self._places].T
         for field, column in self._columns.items():
             yield column.block(np.ascontiguousarray(numbers[FIELDS.index(field)]))
 
-    def _follow(self, rows: Mapping[Key, Row], counters: LinkCounters) -> None:
+    def _follow(
+        self,
+        rows: Mapping[Key, Row],
+        counters: LinkCounters,
+        namespaces: Mapping[str, Namespace],
+    ) -> None:
+        others = {
+            name
+            for name, key in counters.keys.items()
+            if name in namespaces and not namespaces[name].is_of(key)
+        }
         places = {
             row.label: place
             for place, key in enumerate(counters.links)
-            if (row := rows.get(key)) is not None
+            if (row := rows.get(key)) is not None and key[0] not in others
         }
         self._places = np.fromiter(places.values(), np.intp, len(places))
         labels = list(places)
@@ -192,7 +214,7 @@ def state(node: Node) -> Output:
 def counters(node: Node) -> Output:
     """Yield the counters of each link."""
     rows = _rows.of(shown_links(node))
-    yield from _columns.blocks(rows, node.link_counters.require())
+    yield from _columns.blocks(rows, node.link_counters.require(), node.namespaces.require())
 
 
 COLLECTOR = Collector(

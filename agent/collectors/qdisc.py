@@ -21,7 +21,8 @@ def collect(node: Node) -> Output:
     """Yield the drops of every link that is shown, and of the devices of Open vSwitch."""
     shown = shown_links(node)
     for qdisc in node.qdiscs.require():
-        if (each := shown.get(qdisc.netns)) is None:
+        each = shown.get(qdisc.netns)
+        if each is None or not each.namespace.is_of(qdisc.key):
             continue
         link = each.links.get(qdisc.index) or each.switched.get(qdisc.index)
         if link is not None:

@@ -33,8 +33,8 @@ BFD_STATES = {"admin_down": 0, "down": 1, "init": 2, "up": 3}
 
 ENDPOINT = Gauge(
     "dataplane_tunnel_endpoint_info",
-    "A tunnel's two ends, always 1; join on (instance, netns, device) "
-    "[Interface.options, ip -d link].",
+    "A tunnel's two ends, always 1; join on (instance, netns, device), or of implementation ovs on "
+    "(instance, interface), which is its device [Interface.options, ip -d link].",
     labels=(
         "netns", "implementation", "device", "bridge", "tunnel_type", "local_ip", "remote_ip",
         "key", "dst_port",

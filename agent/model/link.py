@@ -1,6 +1,7 @@
 """Links of the kernel: what ``ip -d link`` shows, and what they count."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -119,10 +120,12 @@ class LinkCounters:
         links: Of each row the namespace (``""`` for the host's own) and the link's index. The
             same object as in the reading before while the same links are there.
         numbers: Of each row the columns ``FIELDS``; all-ones is not known.
+        keys: Of the namespaces that were read, by name; see ``Namespace.key``.
     """
 
     links: tuple[tuple[str, int], ...]
     numbers: Numbers
+    keys: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,9 +138,11 @@ class Qdisc:
         kind: fq_codel, htb, ingress, clsact, …
         dropped: Packets that it dropped since the agent first saw it (a ledger: the kernel's own
             number has 32 bits).
+        key: Of the namespace that was read; see ``Namespace.key``.
     """
 
     netns: str
     index: int
     kind: str
     dropped: int
+    key: tuple[int, ...] = field(default=(), compare=False)

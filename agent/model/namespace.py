@@ -9,6 +9,9 @@ from agent.model.link import Address, Link
 HOST = ""
 """Name of the host's own namespace here; as a label it is left out."""
 
+Key = tuple[int, ...]
+"""What tells a namespace from all others, also from one that had its name; empty: not known."""
+
 _ROLE = re.compile(r"(qrouter|fip|snat|qdhcp|ovnmeta)-(.+)", re.DOTALL)
 
 
@@ -23,6 +26,7 @@ class Namespace:
         forwarding: Entries of bridges' forwarding tables by the index of the bridge's port,
             without the ports' own addresses (permanent); ``None`` when they are too many.
         remotes: Entries of vxlan devices' forwarding tables by (index, remote VTEP); likewise.
+        key: Of this very namespace.
     """
 
     name: str
@@ -30,6 +34,15 @@ class Namespace:
     addresses: tuple[Address, ...] | None = None
     forwarding: Mapping[int, int] | None = field(default_factory=dict)
     remotes: Mapping[tuple[int, str], int] | None = field(default_factory=dict)
+    key: Key = ()
+
+    def is_of(self, key: Key) -> bool:
+        """Whether a reading is of this namespace, and not of one that had its name before.
+
+        Names and indexes are used again at once: what an old namespace counted would stand at the
+        links of the new one.
+        """
+        return not key or not self.key or key == self.key
 
     @property
     def role(self) -> tuple[str, str]:
@@ -55,6 +68,7 @@ class ConntrackTable:
         drop: Packets dropped because the table was full, or there was no memory.
         early_drop: Connections thrown out to make room.
         search_restart: Lookups that began again because the table changed size.
+        key: Of the namespace that was read.
     """
 
     netns: str
@@ -64,3 +78,4 @@ class ConntrackTable:
     drop: int | None = None
     early_drop: int | None = None
     search_restart: int | None = None
+    key: Key = field(default=(), compare=False)

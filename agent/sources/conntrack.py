@@ -9,7 +9,7 @@ import numpy as np
 
 from agent.errors import Reason, SourceError
 from agent.health import SourceHealth
-from agent.model.namespace import HOST, ConntrackTable
+from agent.model.namespace import HOST, ConntrackTable, Key
 from agent.sources.conntrack_files import MODULES, ConntrackFiles, ConntrackReading
 from agent.sources.ledger32 import Ledgers
 from agent.sources.rooms import Room, Rooms
@@ -63,7 +63,7 @@ class ConntrackReader:
         self._told = False
         self._module = modules / MODULE
         self._worker = Worker("conntrack")
-        self._ledgers: Ledgers[tuple[int, int]] = Ledgers(from_figures=from_figures)
+        self._ledgers: Ledgers[Key] = Ledgers(from_figures=from_figures)
 
     async def read(self) -> None:
         """Read everything once; what was said before is withdrawn when nothing can be read."""
@@ -74,7 +74,7 @@ class ConntrackReader:
             self._store.conntrack_tables.withdraw()
             self._health.failed(error)
             return
-        if done.tables:
+        if done.tables or done.failed:
             self._source.configured = True
         self._store.conntrack_tables.replace(done.tables, taken)
         self._health.done(done.failed, time.perf_counter() - began, read=bool(done.tables))
@@ -99,8 +99,9 @@ class ConntrackReader:
         for room, reading in found:
             if reading.problem is not None:
                 failed[label(room)] = reading.problem
-        living = {room.identity for room in rooms}
-        self._ledgers.keep(lambda identity: identity in living)
+        if rooms:  # else nobody follows namespaces now, which does not end them
+            living = {room.key for room in rooms}
+            self._ledgers.keep(lambda key: key in living)
         known = bool(tables) or (bool(rooms) and not failed)
         return _Round(tables if known else None, failed, self._is_unopened(rooms, gone))
 
@@ -116,8 +117,10 @@ class ConntrackReader:
         totals: dict[str, int] = {}
         if names:
             figures = np.stack([statistics[name] for name in names])
-            totals = dict(zip(names, self._ledgers.book(room.identity, figures), strict=True))
-        return ConntrackTable(room.name, reading.entries, reading.entries_limit, **totals)
+            totals = dict(zip(names, self._ledgers.book(room.key, figures), strict=True))
+        return ConntrackTable(
+            room.name, reading.entries, reading.entries_limit, **totals, key=room.key
+        )
 
 
 def _read(files: ConntrackFiles) -> ConntrackReading:

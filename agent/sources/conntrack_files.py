@@ -79,11 +79,24 @@ class ConntrackFiles:
             timeout_seconds: For an answer by netlink.
 
         Returns:
-            ``None`` when the kernel has no connection tracking (its module is not loaded).
+            ``None`` when the kernel has no connection tracking (its module is not loaded). Where
+            it may not be read (a security module's word), reading says so: the namespace's
+            links must not go without for that.
 
         Raises:
-            OSError: If a file cannot be opened that is there.
+            OSError: If a file cannot be opened for another reason: no more descriptors.
         """
+        try:
+            return cls._open_all(stat_file, modules, timeout_seconds)
+        except FileNotFoundError:  # unloaded after the first was opened
+            return None
+        except PermissionError as error:
+            return DeniedFiles(error)
+
+    @classmethod
+    def _open_all(
+        cls, stat_file: Path, modules: Path, timeout_seconds: float
+    ) -> "ConntrackFiles | None":
         with contextlib.ExitStack() as stack:
             count = _open(COUNT_FILE)
             if count is None:
@@ -132,6 +145,29 @@ class ConntrackFiles:
         if isinstance(self._statistics, NetlinkSocket):
             return parse_cpu_statistics(self._statistics.whole(CT_GET_STATS_CPU, REQUEST))
         return parse_stat_file(_read_whole(self._statistics))
+
+
+class DeniedFiles(ConntrackFiles):
+    """Files that may not be read.
+
+    Args:
+        error: What was said when one was opened.
+    """
+
+    def __init__(self, error: PermissionError) -> None:
+        self._number = error.errno
+        self._text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+
+    def read(self) -> ConntrackReading:
+        """Say why not.
+
+        Raises:
+            PermissionError: Always.
+        """
+        raise PermissionError(self._number, self._text)
+
+    def close(self) -> None:
+        """Nothing is open."""
 
 
 def _open(path: Path) -> int | None:

@@ -9,8 +9,9 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
+from agent.errors import ParseError
 from agent.model.link import Address, Link
-from agent.model.namespace import Namespace
+from agent.model.namespace import Key, Namespace
 from agent.wire.netlink.addresses import DELADDR, NEWADDR, parse_address
 from agent.wire.netlink.forwarding import DELNEIGH, NEWNEIGH, Entry, parse_entry
 from agent.wire.netlink.header import Message
@@ -29,23 +30,26 @@ class KnownLinks:
     Args:
         name: Of the namespace.
         most_entries: Forwarding entries remembered; with more there are none.
+        key: Of the namespace, see ``Namespace.key``.
         addresses: Whether addresses are followed.
 
     Attributes:
         changed: Whether ``namespace`` returns something else than the last time.
         events: What was applied and changed something: ``link_added``, …
+        refused: Why the last message that cannot be read was passed over; ``None`` for none.
     """
 
-    def __init__(self, name: str, most_entries: int, *, addresses: bool) -> None:
+    def __init__(self, name: str, most_entries: int, *, addresses: bool, key: Key = ()) -> None:
         self.changed = True
         self.events: Counter[str] = Counter()
+        self.refused: str | None = None
         self._most_entries = most_entries
         self._links: dict[int, Link] = {}
         self._addresses: dict[tuple[int, str], Address] = {}
         self._entries: dict[bytes, _Place] | None = {}
         self._counts: Counter[_Place] = Counter()
         self._places: dict[_Place, _Place] = {}
-        self._shown = Namespace(name, addresses=() if addresses else None)
+        self._shown = Namespace(name, addresses=() if addresses else None, key=key)
         self._stale: set[str] = set()
         self._apply = {
             NEWLINK: self._new_link,
@@ -64,12 +68,16 @@ class KnownLinks:
     def apply(self, message: Message) -> None:
         """Take an event, or a part of a dump; ignore what is about something else.
 
-        Raises:
-            ParseError: If it is cut short.
+        One that cannot be read is passed over and noted: a kernel that says one thing in a new way
+        must not cost all the others.
         """
         apply = self._apply.get(message.type)
-        if apply is not None:
+        if apply is None:
+            return
+        try:
             apply(message.payload)
+        except ParseError as error:
+            self.refused = f"message of type {message.type}: {error}"
 
     def namespace(self) -> Namespace:
         """Return what is known now. What did not change is the same object as the last time."""

@@ -57,7 +57,8 @@ class Ledgers(Generic[K]):
         account = self._accounts.get(key)
         if account is None or account.last.shape != figures.shape:
             begun = figures.sum(axis=1, dtype=np.uint64)
-            if account is not None:  # other parts: what was counted stays counted
+            if account is not None and len(account.totals) == len(begun):
+                # other parts of the same counters: what was counted stays counted
                 totals = account.totals
             else:
                 totals = begun if self._from_figures else np.zeros_like(begun)

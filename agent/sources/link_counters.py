@@ -1,7 +1,7 @@
 """Statistics of all links of all namespaces, read for a scrape."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from agent.errors import ParseError, SourceError
 from agent.health import SourceHealth
 from agent.model.link import LinkCounters
+from agent.model.namespace import Key
 from agent.sources.netlink_socket import NetlinkSocket, source_error
 from agent.sources.rooms import Room, Rooms
 from agent.sources.rounds import PartHealth, ask_all, label
@@ -71,32 +72,33 @@ class LinkCountersReader:
             stats = parse_link_stats([answer for _, answer in found])
         if not found:
             return None, failed
-        return self._rows.counters([room.name for room, _ in found], stats), failed
+        return self._rows.counters([room for room, _ in found], stats), failed
 
 
 class _Rows:
     """Gives rows their names, and the same names while the same links are there."""
 
     def __init__(self) -> None:
-        self._names: Sequence[str] = ()
+        self._keys: Mapping[str, Key] = {}
         self._owners: NDArray[np.intp] = np.empty(0, np.intp)
         self._indexes: NDArray[np.uint32] = np.empty(0, np.uint32)
         self._links: tuple[tuple[str, int], ...] = ()
 
-    def counters(self, names: Sequence[str], stats: LinkStats) -> LinkCounters:
+    def counters(self, rooms: Sequence[Room], stats: LinkStats) -> LinkCounters:
+        keys = {room.name: room.key for room in rooms}
         shown = stats.indexes != LOOPBACK_INDEX
         owners, indexes = stats.owners[shown], stats.indexes[shown]
         if not (
-            self._names == names
+            self._keys == keys
             and np.array_equal(self._owners, owners)
             and np.array_equal(self._indexes, indexes)
         ):
-            self._names, self._owners, self._indexes = names, owners, indexes
+            self._keys, self._owners, self._indexes = keys, owners, indexes
             self._links = tuple(
-                (names[owner], index)
+                (rooms[owner].name, index)
                 for owner, index in zip(owners.tolist(), indexes.tolist(), strict=True)
             )
-        return LinkCounters(self._links, stats.numbers[shown])
+        return LinkCounters(self._links, stats.numbers[shown], self._keys)
 
 
 def _ask(socket: NetlinkSocket) -> list[bytes]:

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Never, Protocol
 
 from agent.config import Settings
@@ -34,6 +35,10 @@ REOPEN_SECONDS = 1.0
 """How long a room waits to be opened anew that overflowed soon after it was."""
 ENTRIES_PART = "forwarding"
 """Part of source rtnetlink: the forwarding tables of the host's own namespace."""
+MESSAGES_PART = "messages"
+"""Part of source rtnetlink: messages that cannot be read and were passed over."""
+OPENING_PART = "opening"
+"""Part of source rtnetlink: a room that the kernel lets nobody open, and all that wait behind."""
 
 
 class StoppedError(Exception):
@@ -105,7 +110,11 @@ class LinksThread:
         """Rooms to open anew, and when."""
         self._entries_told: dict[str, float] = {}
         """Namespaces with too many forwarding entries, and when to say so again."""
+        self._refused_again_at = 0.0
         self._opening: str | None = None
+        self._patience_until = 0.0
+        """When it is said that ``_opening`` takes too long."""
+        self._opening_told = False
         self._settled = False
         self._publish_at = 0.0
         self._watched: int | None = None
@@ -156,14 +165,14 @@ class LinksThread:
             self._leave_gone()
         self._watch()
         self._tell_of_entries()
+        self._tell_of_opening()
         self._open_next()
         self._publish()
 
     def _timeout_seconds(self) -> float:
         now = time.monotonic()
         times = [self._publish_at] if self._changed and HOST in self._followed else []
-        if self._opening is None:
-            times += self._stale.values()
+        times += self._stale.values() if self._opening is None else [self._patience_until]
         times += self._entries_told.values()
         waits = [max(0.0, at - now) for at in times]
         if HOST in self._followed:
@@ -199,6 +208,12 @@ class LinksThread:
             known.events.clear()
         if known.too_many:
             self._entries_told.setdefault(name, 0.0)
+        if known.refused is not None and time.monotonic() >= self._refused_again_at:
+            # Health forgets it when nothing of the kind has come for a while.
+            self._refused_again_at = time.monotonic() + TELL_SECONDS
+            error = SourceError(Reason.MALFORMED, f"{name or 'links'}: {known.refused}")
+            self._tell_links(error, MESSAGES_PART)
+        known.refused = None
 
     def _tell_of_entries(self) -> None:
         """Say which namespaces have too many forwarding entries; again as long as that is so."""
@@ -213,8 +228,24 @@ class LinksThread:
             else:
                 self._names.problem(name, error)
 
-    def _tell_links(self, error: SourceError) -> None:
-        self._receiver.say_links(lambda health: health.failed(error, ENTRIES_PART))
+    def _tell_links(self, error: SourceError, part: str = ENTRIES_PART) -> None:
+        self._receiver.say_links(lambda health: health.failed(error, part))
+
+    def _tell_of_opening(self) -> None:
+        """Say that a question waits for the kernel; again as long as that is so.
+
+        Each answer has its timeout. A question that does not even get into the kernel has none:
+        it waits for the lock of all links.
+        """
+        now = time.monotonic()
+        if self._opening is None or now < self._patience_until:
+            return
+        self._patience_until = now + TELL_SECONDS
+        where = f"namespace {self._opening}" if self._opening else "links"
+        seconds = self._settings.timeouts.netlink_seconds
+        detail = f"opening {where} takes more than {seconds:g} s"
+        self._tell_links(SourceError(Reason.TIMEOUT, detail), OPENING_PART)
+        self._opening_told = True
 
     def _overflowed(self, followed: Followed) -> None:
         """Events were lost: have another room opened; until then readers use the old one."""
@@ -236,21 +267,27 @@ class LinksThread:
         if self._opening is not None:
             return
         now = time.monotonic()
-        stale = next((name for name, at in self._stale.items() if at <= now), None)
-        if stale is not None:
-            del self._stale[stale]
-            path = self._names.path(stale) if stale else None
-            if stale and path is None:
+        for name in [name for name, at in self._stale.items() if at <= now]:
+            del self._stale[name]
+            path = self._names.path(name) if name else None
+            if name == HOST or path is not None:  # else it went before it had its turn
+                self._open(name, path)
                 return
-            self._opening = stale
-            self._opener.open(stale, path)
-        elif HOST in self._followed and self._names.waiting:
-            self._opening = self._names.next()
-            self._opener.open(self._opening, self._names.path(self._opening))
+        if HOST in self._followed and self._names.waiting:
+            name = self._names.next()
+            self._open(name, self._names.path(name))
+
+    def _open(self, name: str, path: Path | None) -> None:
+        self._opening = name
+        self._patience_until = time.monotonic() + self._settings.timeouts.netlink_seconds
+        self._opener.open(name, path)
 
     def _take(self, opened: Opened) -> None:
         """Take what the opener did."""
         self._opening = None
+        if self._opening_told or opened.name == HOST:  # an earlier run may have told
+            self._opening_told = False
+            self._receiver.say_links(lambda health: health.clear(OPENING_PART))
         if opened.error is not None and not isinstance(opened.error, SourceError):
             raise opened.error
         if opened.error is not None:
@@ -259,6 +296,8 @@ class LinksThread:
             self._names.vanished(opened.name)
         elif opened.name == HOST or self._names.opened(opened.name, opened.room.identity):
             self._adopt(opened.room, opened.known)
+            if opened.torn:
+                self._stale.setdefault(opened.name, time.monotonic() + REOPEN_SECONDS)
         else:
             opened.room.leave()
         self._leave_gone()
@@ -331,6 +370,6 @@ class LinksThread:
             self._changed.clear()
             self._publish_at = now + PUBLISH_SECONDS
             self._receiver.put(dict(self._published), dict(self._events))
-        if not (self._settled or self._changed or self._opening or self._names.waiting):
+        if not (self._settled or self._changed or self._opening is not None or self._names.waiting):
             self._settled = True
             self._receiver.settled()

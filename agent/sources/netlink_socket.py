@@ -10,6 +10,7 @@ import errno
 import os
 import socket
 import struct
+import sys
 import time
 from collections.abc import Iterator
 
@@ -26,6 +27,7 @@ SOL_NETLINK = 270
 NETLINK_ADD_MEMBERSHIP = 1
 SO_RCVBUFFORCE = 33
 SO_ATTACH_FILTER = 26
+SO_NETNS_COOKIE = 71
 EVENT_BUFFER_BYTES = 4 << 20
 
 _LENGTH_TYPE_FLAGS = struct.Struct("=IHH")
@@ -111,6 +113,14 @@ class NetlinkSocket:
         """Return the descriptor, -1 once closed."""
         return self._socket.fileno()
 
+    def cookie(self) -> int:
+        """Return the kernel's number of the namespace, 0 before Linux 5.14 (SO_NETNS_COOKIE)."""
+        try:
+            data = self._socket.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8)
+        except OSError:
+            return 0
+        return int.from_bytes(data, sys.byteorder)
+
     def close(self) -> None:
         """Close it. Safe to call twice."""
         self._socket.close()
@@ -157,11 +167,10 @@ class NetlinkSocket:
             OSError: What the kernel answered, or TimeoutError.
             ParseError: If an answer is not netlink.
         """
-        deadline = time.monotonic() + self._timeout_seconds
         if self._unfinished:
-            self._drain(deadline)
+            self._drain(self._deadline())
         self._send(kind, payload)
-        yield from self._answer(deadline)
+        yield from self._answer(self._deadline())
 
     def get(self, kind: int, payload: bytes) -> Message:
         """Ask for one thing.
@@ -170,10 +179,10 @@ class NetlinkSocket:
             OSError: What the kernel answered, or TimeoutError.
             ParseError: If the answer is not netlink.
         """
-        deadline = time.monotonic() + self._timeout_seconds
         if self._unfinished:
-            self._drain(deadline)
+            self._drain(self._deadline())
         self._send(kind, payload, dump=False)
+        deadline = self._deadline()
         while True:
             for message in header.messages(self._receive(deadline)):
                 if message.sequence != self._sequence:
@@ -239,6 +248,13 @@ class NetlinkSocket:
         self._socket.sendto(message, (0, 0))
         self._unfinished = True
         self.interrupted = False
+
+    def _deadline(self) -> float:
+        """Return when an answer must be there to what is asked now.
+
+        A question that waited for the kernel's lock of all links has its answer all the same.
+        """
+        return time.monotonic() + self._timeout_seconds
 
     def _answer(self, deadline: float) -> Iterator[bytes]:
         """Yield the datagrams that answer the last question, and skip others."""

@@ -7,6 +7,7 @@ import numpy as np
 from agent.errors import SourceError
 from agent.health import SourceHealth
 from agent.model.link import Qdisc
+from agent.model.namespace import Key
 from agent.sources.ledger32 import Ledgers
 from agent.sources.link_counters import LOOPBACK_INDEX
 from agent.sources.netlink_socket import NetlinkSocket
@@ -17,7 +18,7 @@ from agent.store import Store
 from agent.wire.netlink.allowed import GETQDISC
 from agent.wire.netlink.qdiscs import REQUEST, QdiscDrops, parse_qdiscs
 
-_Key = tuple[tuple[int, int], int, int, int, str]
+_Key = tuple[Key, int, int, int, str]
 
 
 class QdiscsReader:
@@ -68,17 +69,17 @@ class QdiscsReader:
         found, failed = ask_all(rooms, lambda room: room.qdiscs, _ask, self._timeout_seconds)
         if not found:
             return None, failed
-        read = {room.identity for room, _ in found}
+        read = {room.key for room, _ in found}
         booked: set[_Key] = set()
         qdiscs: list[Qdisc] = []
         for room, drops in found:
             for one in drops:
                 if one.index != LOOPBACK_INDEX:
-                    key = (room.identity, one.index, one.handle, one.parent, one.kind)
+                    key = (room.key, one.index, one.handle, one.parent, one.kind)
                     booked.add(key)
                     (dropped,) = self._ledgers.book(key, np.array([[one.drops]], np.uint32))
-                    qdiscs.append(Qdisc(room.name, one.index, one.kind, dropped))
-        unread = {room.identity for room in rooms} - read
+                    qdiscs.append(Qdisc(room.name, one.index, one.kind, dropped, room.key))
+        unread = {room.key for room in rooms} - read
         self._ledgers.keep(lambda key: key in booked or key[0] in unread)
         return tuple(qdiscs), failed
 

@@ -5,8 +5,10 @@ long. The events of rooms that are open must not wait with it.
 """
 
 import contextlib
+import errno
 import os
 import queue
+import resource
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,6 +31,8 @@ from agent.wire.netlink.links import LINKS
 RTNLGRP_LINK, RTNLGRP_NEIGH = 1, 3
 RTNLGRP_ADDRESSES = (5, 9)
 """RTNLGRP_IPV4_IFADDR and RTNLGRP_IPV6_IFADDR (linux/rtnetlink.h)."""
+KEPT_DESCRIPTORS = 128
+"""Not for namespaces: without any, no scrape could be answered and no other peer be asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +44,15 @@ class Opened:
         room: Open and subscribed; whoever gets it leaves it.
         known: What was there when it was opened, or later: events repeat what came meanwhile.
         error: SourceError for this namespace, anything else for the thread, which has ended.
+        torn: Links or addresses changed whenever they were read: one that was passed over while
+            the list moved makes no event, so they must be read again.
     """
 
     name: str
     room: Room | None = None
     known: KnownLinks | None = None
     error: Exception | None = None
+    torn: bool = False
 
 
 class RoomOpener:
@@ -117,22 +124,26 @@ class RoomOpener:
         os.eventfd_write(self._ready, 1)
 
     def _attempt(self, entrance: netns.Entrance, name: str, path: Path | None) -> Opened:
-        limit = self._settings.limits.forwarding_entries
-        known = KnownLinks(name, limit, addresses="addresses" in self._wants)
         try:
             with errors(f"namespace {name}" if path else "links"), contextlib.ExitStack() as undo:
                 if path:
                     room, socket = self._enter(entrance, name, path, undo)
                 else:
                     room, socket = self._furnish(name, netns.home_identity(), undo)
-                self._read(socket, known)
+                known = KnownLinks(
+                    name,
+                    self._settings.limits.forwarding_entries,
+                    addresses="addresses" in self._wants,
+                    key=room.key,
+                )
+                torn = self._read(socket, known)
                 socket.close()
                 undo.pop_all()
         except netns.GoneError:
             return Opened(name)
         except SourceError as error:
             return Opened(name, error=error)
-        return Opened(name, room, known)
+        return Opened(name, room, known, torn=torn)
 
     def _enter(
         self, entrance: netns.Entrance, name: str, path: Path, undo: contextlib.ExitStack
@@ -140,7 +151,9 @@ class RoomOpener:
         with netns.opened(path) as descriptor:
             identity = netns.identity_of(os.fstat(descriptor))
             with entrance.inside(descriptor, name):
-                return self._furnish(name, identity, undo)
+                room, socket = self._furnish(name, identity, undo)
+        _keep_some(socket.fileno())
+        return room, socket
 
     def _furnish(
         self, name: str, identity: netns.Identity, undo: contextlib.ExitStack
@@ -165,18 +178,35 @@ class RoomOpener:
             counters=Held(socket()) if "links" in self._wants else None,
             qdiscs=Held(socket()) if "qdiscs" in self._wants else None,
             conntrack=Held(files) if files is not None else None,
+            cookie=events.cookie(),
         )
         return room, socket()
 
-    def _read(self, socket: NetlinkSocket, known: KnownLinks) -> None:
-        for message in socket.dump(GETLINK, LINKS):
-            known.apply(message)
+    def _read(self, socket: NetlinkSocket, known: KnownLinks) -> bool:
+        """Read all there is; say whether that never was the same from beginning to end."""
+        torn = False
+        questions = [(GETLINK, LINKS)]
         if "addresses" in self._wants:
-            for message in socket.dump(GETADDR, ADDRESSES):
+            questions.append((GETADDR, ADDRESSES))
+        for question in questions:
+            for message in socket.dump(*question):
                 known.apply(message)
+            torn |= socket.interrupted
         for data in socket.datagrams(GETNEIGH, FORWARDING):
             for message in messages(data):
                 known.apply(message)
             if known.too_many:
                 break  # the socket is closed with the rest unread
         known.events.clear()  # that was no event
+        return torn
+
+
+def _keep_some(descriptor: int) -> None:
+    """Refuse the last descriptors: the kernel gives out the lowest that is free (open(2)).
+
+    Raises:
+        OSError: EMFILE.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit != resource.RLIM_INFINITY and descriptor >= limit - min(KEPT_DESCRIPTORS, limit // 4):
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
+from agent.model.namespace import Key
 from agent.sources.conntrack_files import ConntrackFiles
 from agent.sources.netlink_socket import NetlinkSocket
 
@@ -67,6 +68,7 @@ class Room:
     Attributes:
         name: Of the namespace, ``HOST`` for the host's own.
         identity: Device and inode of the namespace's file: a name that is used again is another.
+        cookie: The kernel's own number of the namespace; 0 where it does not say.
         events: Subscribed; belongs to the thread that follows them.
         counters: For RTM_GETSTATS.
         qdiscs: For RTM_GETQDISC.
@@ -79,6 +81,15 @@ class Room:
     counters: Held[NetlinkSocket] | None = None
     qdiscs: Held[NetlinkSocket] | None = None
     conntrack: Held[ConntrackFiles] | None = None
+    cookie: int = 0
+
+    @property
+    def key(self) -> Key:
+        """What tells this namespace from all others that there ever were.
+
+        The next namespace gets the inode of one that is gone; a cookie is never used again.
+        """
+        return (*self.identity, self.cookie)
 
     def leave(self) -> None:
         """Close everything. By the thread that follows the events."""

@@ -80,8 +80,12 @@ class Worker:
     def _run(self, jobs: "queue.SimpleQueue[_Job | None]") -> None:
         while (job := jobs.get()) is not None:
             loop, answer, work = job
+            error: BaseException | None
             try:
                 result, error = work(), None
+            except StopIteration as raised:  # which a future does not take
+                result, error = None, RuntimeError(f"{self._name}: {raised!r}")
+                error.__cause__ = raised
             except BaseException as raised:  # noqa: BLE001 (it is raised where the call was made)
                 result, error = None, raised
             try:

@@ -252,6 +252,14 @@ def test_the_hosts_table_is_that_of_the_kernel_datapath() -> None:
     ]
 
 
+def test_only_a_userspace_datapath_needs_its_daemon_for_its_table() -> None:
+    found = said(conntrack.COLLECTOR, known(conntrack_tables=TABLES, switch=switch()))
+    assert of(found, "netns_conntrack_entries", netns="qrouter-1") == [7]
+    userspace = known(conntrack_tables=TABLES, switch=switch(kind="netdev"))
+    with pytest.raises(UnknownFactError, match="conntracks is not known"):
+        said(conntrack.COLLECTOR, userspace)
+
+
 def test_every_namespace_has_its_table_and_the_hosts_own_no_label() -> None:
     found = said(conntrack.COLLECTOR, known(conntrack_tables=TABLES, conntracks=()))
     expected = {

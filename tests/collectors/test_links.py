@@ -68,6 +68,17 @@ def test_a_link_that_only_one_side_knows_has_no_counters() -> None:
     assert devices(found, UP) == ["/veth0", "router/eth0", "router/eth1"]
 
 
+def test_what_was_counted_of_a_namespace_that_had_the_name_before_is_not_the_new_ones() -> None:
+    """A new namespace gives its links the same indexes as the one before it."""
+    reading = replace(counted(TWO), keys={HOST: (1,), "router": (2,)})
+    same = {name: replace(TWO[name], key=key) for name, key in reading.keys.items()}
+    other = {**same, "router": replace(TWO["router"], key=(3,))}
+    for known, shown in ((same, 3), (other, 1), (same, 3)):
+        found = page(COLLECTOR, node(known, link_counters=reading))
+        assert len(devices(found, RX)) == shown
+        assert len(devices(found, UP)) == 3
+
+
 def test_links_that_come_and_go_leave_the_counters_of_the_others_right() -> None:
     three = namespaces(host=(link(2, "veth0"),), router=(link(3, "eth1"), link(4, "eth2")))
     for known in (TWO, three, TWO):
@@ -88,7 +99,8 @@ def test_a_link_that_is_renamed_has_its_new_name_and_only_that() -> None:
 
 
 def test_state_follows_the_link_and_the_name_of_its_master() -> None:
-    bridge, tap = link(2, "br0", "bridge"), link(3, "tap0", "tun", master=2, carrier=True)
+    bridge = link(2, "br0", "bridge")
+    tap = link(3, "tap0", "tun", master=2, up=True, carrier=True)
     first = page(COLLECTOR, node(namespaces(host=(bridge, tap)), link_counters=counted({})))
     assert of(first, "netns_network_info", device="tap0", master="br0") == [1]
     assert of(first, "netns_network_carrier", device="tap0") == [1]
@@ -166,3 +178,19 @@ def test_many_links_are_named_once_each() -> None:
     }
     found = page(COLLECTOR, node(many, link_counters=counted(many)))
     assert len(found) == 21 * 10 * (3 + len(COUNTERS))
+
+
+@pytest.mark.parametrize(
+    ("up", "carrier", "shown"),
+    [(True, True, [1]), (True, False, [0]), (False, True, [0]), (False, False, [0])],
+)
+def test_a_carrier_is_what_ip_calls_lower_up(up: bool, carrier: bool, shown: list[int]) -> None:  # noqa: FBT001 - two bits
+    known = namespaces(host=(link(2, "br0", "bridge", up=up, carrier=carrier),))
+    found = page(COLLECTOR, node(known, link_counters=counted(known)))
+    assert of(found, "netns_network_carrier", device="br0") == shown
+
+
+def test_a_carrier_that_the_kernel_does_not_tell_is_absent() -> None:
+    known = namespaces(host=(link(2, "br0", "bridge", up=True, carrier=None),))
+    found = page(COLLECTOR, node(known, link_counters=counted(known)))
+    assert of(found, "netns_network_carrier") == []

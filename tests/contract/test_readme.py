@@ -10,11 +10,13 @@ import yaml
 from agent import catalogue, config
 
 ROOT = Path(__file__).parents[2]
-PAGES = (ROOT / "README.md", ROOT / "docs" / "flows.md")
+PAGES = (ROOT / "README.md", ROOT / "docs" / "flows.md", ROOT / "docs" / "kernel.md")
 TEXT = "\n".join(page.read_text() for page in PAGES)
 QUERIES = re.findall(r"```promql\n(.*?)```", TEXT, re.DOTALL)
-SETTINGS = re.findall(r"```yaml\n(flows:.*?)```", TEXT, re.DOTALL)
+SETTINGS = re.findall(r"```yaml\n((?:flows|links|ovs):.*?)```", TEXT, re.DOTALL)
 NAMES = {family.name for _, family in catalogue.families()}
+SOURCES = {"ovs_genl"}
+GOLDEN = ROOT / "tests" / "collectors" / "golden"
 
 
 @pytest.mark.usefixtures("prometheus_installed")
@@ -30,8 +32,42 @@ def test_prometheus_can_read_every_query(tmp_path: Path) -> None:
 
 
 def test_every_name_in_them_can_be_emitted() -> None:
-    named = set(re.findall(r"\b(?:ovs|dataplane)_[a-z_]+", TEXT))
-    assert named - NAMES == set()
+    # A family of families is written with a star.
+    named = set(re.findall(r"\b(?:ovs|dataplane|netns|linux)_[a-z_]*[a-z](?![a-z_*])", TEXT))
+    assert named - NAMES - SOURCES == set()
+    begun = set(re.findall(r"\b((?:ovs|dataplane|netns|linux)_[a-z_]*)\*", TEXT))
+    assert begun
+    assert all(any(name.startswith(each) for name in NAMES) for each in begun)
+
+
+@pytest.mark.usefixtures("prometheus_installed")
+def test_every_join_finds_one_partner(tmp_path: Path) -> None:
+    lines = (line for page in GOLDEN.glob("*.prom") for line in page.read_text().splitlines())
+    node = [
+        {
+            "series": _at(series, "compute01"),
+            "values": f"{value}+{int('_total' in series)}x60",  # counters count
+        }
+        for series, _, value in (
+            line.rpartition(" ") for line in lines if line[:1] not in ("", "#")
+        )
+    ]
+    # Nothing is expected: promtool then says of each what it found, or why it cannot be answered.
+    asked = [{"expr": query, "eval_time": "30m", "exp_samples": []} for query in QUERIES]
+    file = tmp_path / "tests.yaml"
+    test = {"interval": "1m", "input_series": node, "promql_expr_test": asked}
+    file.write_text(yaml.safe_dump({"tests": [test]}))
+    done = subprocess.run(
+        ["promtool", "test", "rules", str(file)], capture_output=True, text=True, check=False
+    )
+    answered = done.stdout + done.stderr
+    assert answered.count("got:") >= len(QUERIES) / 2, answered
+    assert "err: " not in answered, answered
+
+
+def _at(series: str, instance: str) -> str:
+    name, _, labels = series.partition("{")
+    return f'{name}{{instance="{instance}",{labels or "}"}'
 
 
 def test_the_agent_takes_every_setting(tmp_path: Path) -> None:

@@ -161,6 +161,21 @@ def test_there_is_no_namespace(page: Page) -> None:
     assert not any("netns" in x for rows in page.values() for x, _ in rows)
 
 
+def test_nothing_is_missed_where_no_switch_is_expected(bridges: LinuxBridgeNode) -> None:
+    without = {"DATAPLANE_AGENT_OVS__ENABLED": "false"}
+    with Agent(bridges.directory, env=without, host=bridges) as agent:
+        page = wait_for(agent, lambda page: "netns_network_info" in page, "links")
+        assert labels_of(page, "dataplane_tunnel_endpoint_info", "device") == {(TUNNEL,)}
+        failed = [x for x, v in page["dataplane_agent_scrape_collector_success"] if v != 1]
+        assert failed == []
+        up = {x["source"]: v for x, v in page["dataplane_agent_source_up"]}
+        expected = {x["source"] for x, v in page["dataplane_agent_source_configured"] if v == 1}
+        assert "rtnetlink" in expected
+        assert {source: up[source] for source in expected} == dict.fromkeys(expected, 1)
+        assert {v for _, v in page["dataplane_agent_source_failures_total"]} == {0}
+        assert "source down" not in agent.log
+
+
 # -- what happens on it ----------------------------------------------------------------------------
 
 

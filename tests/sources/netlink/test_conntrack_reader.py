@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import pytest
 
+import agent.sources.conntrack_files
 from agent.errors import Reason
 from agent.health import SourceHealth
 from agent.model.namespace import ConntrackTable
@@ -19,9 +20,11 @@ from agent.sources.conntrack_zones import ConntrackZones
 from agent.sources.rooms import Held, Rooms
 from agent.store import Store
 from lab.process import run, wait_until
+from tests.sources.netlink.following import descriptors
 from tests.sources.netlink.rooms_of import CAP_NET_ADMIN, inside, namespace, open_room, rooms_of
 from tests.wire.netlink.record_counters import track
 
+CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH = 1, 2
 ONE, TWO = "counters-c1", "counters-c2"
 NO_FILE = Path("/nonexistent")
 HEAD = "entries  insert_failed drop early_drop search_restart\n"
@@ -161,6 +164,32 @@ async def test_entries_that_are_no_number_are_malformed(
     files.say("many\n", "262144\n", HEAD)
     assert await reading() is None
     assert reading.problems["tables (host)"]["reason"] == Reason.MALFORMED
+
+
+async def test_files_that_may_not_be_opened_are_denied_and_cost_the_room_nothing_else(
+    tmp_path: Path, modules: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit = tmp_path / "max"
+    limit.touch(0)
+    monkeypatch.setattr(agent.sources.conntrack_files, "LIMIT_FILE", limit)
+
+    def without_search() -> ConntrackFiles | None:
+        return inside("", ConntrackFiles.open, without=CAP_DAC_READ_SEARCH)
+
+    held = descriptors()
+    files = inside("", without_search, without=CAP_DAC_OVERRIDE)
+    assert files is not None
+    assert descriptors() == held
+    rooms = Rooms()
+    room = open_room("", conntrack=Held(files))
+    rooms.put(room)
+    reading = Reading(rooms, modules)
+    assert await reading() is None
+    problem = reading.problems["tables (host)"]
+    assert problem["reason"] == Reason.DENIED
+    assert problem["detail"] == f"(host): {limit}: Permission denied"
+    assert reading.health.configured
+    room.leave()
 
 
 async def test_files_longer_than_a_page_are_read_to_the_end(

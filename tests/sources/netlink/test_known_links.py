@@ -5,7 +5,6 @@ import struct
 
 import pytest
 
-from agent.errors import ParseError
 from agent.model.link import Address, Link
 from agent.model.namespace import Namespace
 from agent.sources.known_links import KnownLinks
@@ -233,6 +232,10 @@ def test_addresses_that_are_not_wanted_are_not_known() -> None:
 
 
 @pytest.mark.parametrize("kind", [NEWLINK, DELLINK, NEWADDR, DELADDR, NEWNEIGH, DELNEIGH])
-def test_what_is_cut_short_is_an_error(kind: int) -> None:
-    with pytest.raises(ParseError):
-        known(Message(kind, 0, 0, b"\0\0"))
+def test_what_is_cut_short_is_passed_over_and_noted(kind: int) -> None:
+    it = known(link(NEWLINK, 2, "eth0"))
+    before = it.namespace()
+    it.apply(Message(kind, 0, 0, b"\0\0"))
+    assert it.namespace() == before
+    assert it.refused is not None
+    assert f"message of type {kind}: " in it.refused

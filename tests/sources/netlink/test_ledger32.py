@@ -72,3 +72,11 @@ def test_forgets_what_is_gone() -> None:
     assert len(ledgers) == 3
     assert ledgers.book(2, figures([2])) == [2]
     assert ledgers.book(3, figures([2])) == [0]
+
+
+def test_other_counters_than_before_begin_anew() -> None:
+    ledgers: Ledgers[str] = Ledgers()
+    ledgers.book("a", figures([1], [2]))
+    ledgers.book("a", figures([2], [4]))
+    assert ledgers.book("a", figures([3])) == [0]
+    assert ledgers.book("a", figures([5])) == [2]

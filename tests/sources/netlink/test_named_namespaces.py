@@ -343,3 +343,16 @@ async def test_a_namespace_that_is_unmounted_but_not_deleted_goes_too(
         assert following.namespaces.keys() == {HOST, "a"}
         run("umount", str(netns.file("a")))
         await following.until_named()
+
+
+async def test_namespaces_leave_descriptors_to_scrapes_and_other_peers(
+    netns: NamedNamespacesOfATest,
+) -> None:
+    async with Following(netns.path).running() as following:
+        with few_descriptors_left(200), contextlib.ExitStack() as undo:
+            for number in range(40):
+                netns.add(f"n{number}")
+            await following.until(lambda: following.netns_health.status()["problems"])
+            assert 2 < len(following.namespaces) < 40
+            for _ in range(32):
+                undo.callback(os.close, os.open("/dev/null", os.O_RDONLY))

@@ -4,7 +4,7 @@ import errno
 import os
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
@@ -248,6 +248,22 @@ def test_a_kernel_that_says_nothing_is_not_waited_for_forever(opened: Opened) ->
         netlink._receive(began + 60)
     assert 0.04 < time.monotonic() - began < 2
     netlink.close()
+
+
+@pytest.mark.parametrize("ask", [NetlinkSocket.dump, NetlinkSocket.get])
+def test_a_question_that_waits_for_the_kernels_lock_takes_no_time_from_its_answer(
+    ask: Callable[[NetlinkSocket, int, bytes], object], opened: Opened
+) -> None:
+    netlink, kernel = opened.faked([message(), end()])
+    send = kernel.sendto
+
+    def wait(data: bytes, address: Sender) -> int:
+        time.sleep(0.1)
+        return send(data, address)
+
+    kernel.sendto = wait  # type: ignore[method-assign] # as slow as a busy kernel
+    netlink._timeout_seconds = 0.05
+    assert ask(netlink, GETLINK, IFINFOMSG)
 
 
 def test_a_kernel_that_never_comes_to_an_end_is_not_listened_to_forever(opened: Opened) -> None:

@@ -4,21 +4,21 @@ import asyncio
 import json
 import os
 import socket
-import sys
 import threading
-import time
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
+import agent.sources.links_thread
 import agent.sources.rtnetlink
 from agent.errors import Reason, SourceError
 from agent.model.link import LinuxBridge, Tunnel
 from agent.model.namespace import HOST, Namespace
 from agent.sources import netlink_socket
 from agent.sources.netlink_socket import NetlinkSocket
+from agent.wire.netlink.allowed import GETLINK
+from agent.wire.netlink.header import Message
 from lab.process import run, wait_until
 from tests.sources.netlink.following import Following, descriptors, threads
 from tests.sources.netlink.named import NamedNamespacesOfATest
@@ -213,32 +213,30 @@ async def test_is_complete_again_after_the_kernel_lost_events(
     netns: NamedNamespacesOfATest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(netlink_socket, "EVENT_BUFFER_BYTES", 2304)
+    monkeypatch.setattr(agent.sources.links_thread, "REOPEN_SECONDS", 0.1)
+    receive = NetlinkSocket.receive_events
+    reading = threading.Event()
+    reading.set()
+
+    def when_there_is_time(this: NetlinkSocket, at_most: int) -> Iterator[Message]:
+        reading.wait()
+        yield from receive(this, at_most)
+
+    monkeypatch.setattr(NetlinkSocket, "receive_events", when_there_is_time)
     netns.add("a")
     async with Following(netns.path).running() as following:
         for burst in range(3):
             names = [f"v{burst}x{number}" for number in range(100)]
             commands = "".join(f"link add {each} type veth peer name {each}p\n" for each in names)
-            with ThreadPoolExecutor(1) as pool:
-                adding = pool.submit(netns.batch, "a", commands)
-                nobody_else_runs(seconds=0.3)
-                await asyncio.wrap_future(adding)
+            reading.clear()
+            await asyncio.to_thread(netns.batch, "a", commands)
+            reading.set()
         await following.until(lambda: len(following.links("a")) == 600)
         assert following.events()["overflow"] >= 1
         assert [room.name for room in following.rooms.all()] == [HOST, "a"]
         deletions = "".join(f"link delete {each}\n" for each in names)
         await asyncio.to_thread(netns.batch, "a", deletions)
         await following.until(lambda: len(following.links("a")) == 400)
-
-
-def nobody_else_runs(seconds: float) -> None:
-    """Keep the other threads of the process from running, but not other processes."""
-    time.sleep(0.05)  # until the other process has started
-    before = sys.getswitchinterval()
-    sys.setswitchinterval(seconds)
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end:
-        pass
-    sys.setswitchinterval(before)
 
 
 async def test_opens_all_rooms_anew_when_asked(netns: NamedNamespacesOfATest) -> None:
@@ -331,3 +329,85 @@ async def test_a_receiver_s_bug_comes_out_of_run(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError):
         await following.source.run()
     assert following.rooms.all() == []
+
+
+async def test_a_question_that_waits_for_the_kernel_is_told_and_costs_no_events(
+    netns: NamedNamespacesOfATest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = NetlinkSocket.whole
+    answered = threading.Event()
+    netns.add("a")
+    async with Following(netns.path, timeouts={"netlink_seconds": 0.2}).running() as following:
+        following.links_health.good()
+
+        def wait(this: NetlinkSocket, kind: int, payload: bytes) -> list[bytes]:
+            answered.wait()
+            return ask(this, kind, payload)
+
+        monkeypatch.setattr(NetlinkSocket, "whole", wait)
+        try:
+            netns.add("b")
+            problems = following.links_health.status
+            await following.until(lambda: "opening" in problems()["problems"])
+            problem = problems()["problems"]["opening"]
+            assert problem["reason"] == Reason.TIMEOUT
+            assert problem["detail"] == "opening namespace b takes more than 0.2 s"
+            netns.ip("a", "link add v0 type veth peer name v1")
+            await following.until(lambda: following.links("a").keys() == {"v0", "v1"})
+            assert following.links_health.facts().failures[Reason.TIMEOUT] == 1
+        finally:
+            answered.set()
+        await following.until_named("a", "b")
+        await following.until(lambda: following.links_health.up)
+
+
+async def test_a_list_that_never_rested_is_read_again_later(
+    netns: NamedNamespacesOfATest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent.sources.links_thread, "REOPEN_SECONDS", 0.1)
+    ask = NetlinkSocket.whole
+    moving = threading.Event()
+    moving.set()
+
+    def pass_over(this: NetlinkSocket, kind: int, payload: bytes) -> list[bytes]:
+        """Do what the kernel does when links go while it lists them."""
+        datagrams = ask(this, kind, payload)
+        if kind != GETLINK or not moving.is_set():
+            return datagrams
+        this.interrupted = True
+        return []
+
+    netns.add("a")
+    netns.ip("a", "link add v0 type veth peer name v1")
+    monkeypatch.setattr(NetlinkSocket, "whole", pass_over)
+    async with Following(netns.path).running() as following:
+        assert following.links("a") == {}
+        moving.clear()
+        await following.until(lambda: following.links("a").keys() == {"v0", "v1"})
+
+
+async def test_a_name_that_went_while_it_was_to_be_opened_anew_keeps_no_other_waiting(
+    netns: NamedNamespacesOfATest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask = NetlinkSocket.whole
+    answered, asked = threading.Event(), threading.Event()
+
+    def wait(this: NetlinkSocket, kind: int, payload: bytes) -> list[bytes]:
+        asked.set()
+        answered.wait()
+        return ask(this, kind, payload)
+
+    async with Following(netns.path).running() as following:
+        monkeypatch.setattr(NetlinkSocket, "whole", wait)
+        try:
+            netns.add("x")
+            await following.until(asked.is_set)
+            before = following.rooms.all()
+            following.source.reopen()
+            netns.delete("x")
+            netns.add("y")
+            await asyncio.sleep(0.2)  # nothing tells that both were noticed
+        finally:
+            answered.set()
+        await following.until_named("y")
+        assert following.rooms.all()[0] is not before[0]

@@ -124,3 +124,9 @@ def test_an_answer_for_a_loop_that_is_gone_ends_the_thread() -> None:
     asyncio.run(give_up())
     release.set()
     wait_until(lambda: not threads(), what="end of the thread")
+
+
+async def test_an_exception_that_a_future_does_not_take_comes_back_too(worker: Worker) -> None:
+    with pytest.raises(RuntimeError) as caught:
+        await worker.call(lambda: next(iter(())), 5.0)
+    assert isinstance(caught.value.__cause__, StopIteration)
