@@ -1,18 +1,15 @@
 """Kernel datapaths by generic netlink, past ovs-vswitchd: also while it hangs or restarts."""
 
 import time
-from typing import TYPE_CHECKING
 
 from agent.config import Settings
 from agent.errors import Reason, SourceError
 from agent.health import SourceHealth
 from agent.model.kernel_datapath import KernelDatapath
+from agent.sources.ovs_genl_kernel import Kernel
 from agent.sources.rooms import Held
 from agent.sources.worker import Worker
 from agent.store import Store
-
-if TYPE_CHECKING:
-    from agent.sources.ovs_genl_kernel import Kernel
 
 GONE = "the kernel has no Open vSwitch any more"
 
@@ -32,7 +29,7 @@ class OvsGenlSource:
         self._store = store
         self._timeout_seconds = settings.timeouts.netlink_seconds
         self._worker = Worker("ovs datapath")
-        self._kernel = Held(_Kernel(self._timeout_seconds))
+        self._kernel = Held(Kernel(self._timeout_seconds))
 
     async def read(self) -> None:
         """Read all datapaths once; a kernel that never had one is no failure."""
@@ -60,28 +57,3 @@ class OvsGenlSource:
     def _ask(self) -> tuple[KernelDatapath, ...] | None:
         with self._kernel.using() as kernel:
             return None if kernel is None else kernel.read()
-
-
-class _Kernel:
-    """The reader of ``ovs_genl_kernel``, loaded by the thread that uses it.
-
-    What it is made with takes 0.14 s and 22 MB: too much for commands that read no datapath, and
-    for the event loop.
-    """
-
-    def __init__(self, timeout_seconds: float) -> None:
-        self._timeout_seconds = timeout_seconds
-        self._kernel: Kernel | None = None
-
-    def read(self) -> tuple[KernelDatapath, ...] | None:
-        """See ``Kernel.read``."""
-        if self._kernel is None:
-            from agent.sources.ovs_genl_kernel import Kernel  # noqa: PLC0415 - see the class
-
-            self._kernel = Kernel(self._timeout_seconds)
-        return self._kernel.read()
-
-    def close(self) -> None:
-        """Close the socket. Safe to call twice."""
-        if self._kernel is not None:
-            self._kernel.close()

@@ -1,4 +1,4 @@
-"""Messages of generic netlink: which families there are, kernel datapaths and conntrack limits.
+"""Messages of generic netlink: kernel datapaths, and limits of conntrack zones.
 
 pyroute2 takes the messages apart. It does not check that an attribute is as long as its type
 (it would go on reading in the next one), so every value is taken as bytes and measured here.
@@ -16,18 +16,11 @@ from agent.errors import ParseError
 from agent.model.datapath import Datapath
 from agent.model.kernel_datapath import ZoneLimit
 from agent.wire.netlink import header
-from agent.wire.netlink.attributes import text, u16, u32
+from agent.wire.netlink.attributes import text, u32
 from agent.wire.netlink.header import Message
 
-FAMILIES = ("ovs_datapath", "ovs_vport", "ovs_ct_limit")
-DATAPATH, VPORT, CT_LIMIT = FAMILIES
-GET = 3
-"""CTRL_CMD_GETFAMILY, OVS_DP_CMD_GET, OVS_VPORT_CMD_GET, OVS_CT_LIMIT_CMD_GET."""
-VERSIONS = {DATAPATH: 2, VPORT: 1, CT_LIMIT: 1}
-"""OVS_…_VERSION (linux/openvswitch.h)."""
 UNKNOWN = 0xFFFF_FFFF_FFFF_FFFF
 
-_REQUEST = struct.Struct("=BBHi")
 _STATS = struct.Struct("=4Q")
 _MEGAFLOW_STATS = struct.Struct("=QI4xQ8x")
 _ZONE_LIMIT = struct.Struct("=iII")
@@ -36,13 +29,7 @@ _ZONE_LIMIT = struct.Struct("=iII")
 logging.getLogger("pyroute2.netlink").setLevel(logging.CRITICAL)
 
 
-class ControlMessage(genlmsg):  # type: ignore[misc]  # pyroute2 is untyped
-    """CTRL_CMD_NEWFAMILY (linux/genetlink.h)."""
-
-    nla_map = ((1, "CTRL_ATTR_FAMILY_ID", "cdata"), (2, "CTRL_ATTR_FAMILY_NAME", "cdata"))
-
-
-class OvsMessage(genlmsg):  # type: ignore[misc]  # the same
+class OvsMessage(genlmsg):  # type: ignore[misc]  # pyroute2 is untyped
     """What all families of Open vSwitch begin with: struct ovs_header."""
 
     fields = (*genlmsg.fields, ("dp_ifindex", "i"))
@@ -63,33 +50,6 @@ class LimitMessage(OvsMessage):
     """OVS_CT_LIMIT_CMD_GET's answer. The attribute holds structures, though it is said nested."""
 
     nla_map = ((1, "OVS_CT_LIMIT_ATTR_ZONE_LIMIT", "cdata"),)
-
-
-def list_families() -> bytes:
-    """Write the payload that asks the controller for all its families."""
-    return _REQUEST.pack(GET, 1, 0, 0)[:4]
-
-
-def get(family: str, dp_ifindex: int = 0) -> bytes:
-    """Write the payload that asks a family of Open vSwitch: all datapaths, or one's."""
-    return _REQUEST.pack(GET, VERSIONS[family], 0, dp_ifindex)
-
-
-def read_families(messages: Iterable[Message]) -> dict[str, int]:
-    """Return the numbers of Open vSwitch's families that this kernel has.
-
-    Raises:
-        ParseError: If a family has no name or number.
-    """
-    found: dict[str, int] = {}
-    for each in _decoded(ControlMessage, messages):
-        name = text(each.get_attr("CTRL_ATTR_FAMILY_NAME"))
-        number = u16(each.get_attr("CTRL_ATTR_FAMILY_ID"))
-        if name is None or number is None:
-            raise ParseError("a generic netlink family without its name or number")
-        if name in FAMILIES:
-            found[name] = number
-    return found
 
 
 def read_datapaths(messages: Iterable[Message]) -> dict[int, Datapath]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from agent.wire.netlink.addresses import DELADDR, NEWADDR, parse_address
-from agent.wire.netlink.allowed import ROUTE
+from agent.wire.netlink.allowed import GENL_CTRL, ROUTE
 from agent.wire.netlink.allowed import is_allowed as may_be_asked
 from agent.wire.netlink.attributes import attributes
 from agent.wire.netlink.conntrack import (
@@ -19,6 +19,7 @@ from agent.wire.netlink.conntrack import (
     parse_number,
     parse_stat_file,
 )
+from agent.wire.netlink.families import read_families
 from agent.wire.netlink.forwarding import DELNEIGH, NEWNEIGH, parse_entry
 from agent.wire.netlink.header import messages, request
 from agent.wire.netlink.link_stats import parse_link_stats
@@ -43,6 +44,7 @@ from tests.wire.netlink.recorded import KERNELS, recorded
 from tests.wire.openflow.flow_stats import CountedFlow, iter_flow_stats
 
 OPENFLOW = Path(__file__).parent / "openflow" / "fixtures"
+GENERIC = Path(__file__).parents[1] / "sources" / "netlink" / "fixtures"
 UNIXCTL = Path(__file__).parent / "unixctl" / "fixtures"
 SAMPLE_BYTES = 4080
 """Of a recorded answer no more is taken: what is behind it is more of the same."""
@@ -275,6 +277,11 @@ PARSERS: tuple[Parser, ...] = (
     Parser("link", parse_link, (*_payloads("links"), *_payloads("events", NEWLINK, DELLINK)[-40:])),
     Parser("address", parse_address, _payloads("events", NEWADDR, DELADDR)),
     Parser("forwarding entry", parse_entry, _payloads("events", NEWNEIGH, DELNEIGH)),
+    Parser(
+        "families of generic netlink",
+        lambda data: read_families(each for each in messages(data) if each.type == GENL_CTRL),
+        ((GENERIC / "families-6.1.bin").read_bytes(),),
+    ),
     Parser(
         "ports of a kernel datapath",
         lambda data: read_vports(data, 33),
