@@ -1,10 +1,10 @@
 """Change links and namespaces all the time while an agent scrapes itself, and see it stay whole.
 
-Run as ``PYTHONPATH=. python tests/soak/links.py CHANGES [SEED]``, as root. Links, tunnels, bridge
-members and namespaces come, are renamed, are moved and go, as fast as ip(8) can; in other
-namespaces frames are sent. Now and then all is quiet: then every link, its state and its counters
-must be those that ``ip -s link`` shows. At the end memory and descriptors must be what they were.
-Ends with status 1 if not.
+Run as ``PYTHONPATH=. python tests/soak/links.py CHANGES [NAMESPACES] [SEED]``, as root. Links,
+tunnels, bridge members and namespaces come, are renamed, are moved and go, as fast as ip(8) can; in
+other namespaces frames are sent. Now and then all is quiet: then every link, its state and its
+counters must be those that ``ip -s link`` shows. Then namespaces are made and deleted, so many. At
+the end memory and descriptors must be what they were. Ends with status 1 if not.
 """
 
 import argparse
@@ -61,6 +61,13 @@ class Churn:
             lines, self._left = lines + self._left, []
         self._host.run("ip", "-batch", "-", stdin="\n".join(lines))
         self.changes += len(lines)
+
+    def namespaces(self, count: int) -> None:
+        """Make namespaces and delete them, some at a time."""
+        for first in range(0, count, BATCH):
+            names = [f"soak-{number}" for number in range(first, first + BATCH)]
+            lines = [f"netns {what} {name}" for what in ("add", "delete") for name in names]
+            self._host.run("ip", "-batch", "-", stdin="\n".join(lines))
 
     def rest(self) -> None:
         """Take away what is left."""
@@ -136,7 +143,7 @@ def differences(host: ManyLinks, agent: Observed) -> list[object]:
     ][:5]
 
 
-def run(changes: int, seed: int) -> str:
+def run(changes: int, namespaces: int, seed: int) -> str:
     """Return what went wrong; empty for nothing."""
     with ManyLinks(NAMESPACES, LINKS) as host, Observed(host, SCRAPE_SECONDS) as agent:
         churn = Churn(host, seed)
@@ -161,6 +168,7 @@ def run(changes: int, seed: int) -> str:
                 warm = agent.report()
         elapsed = time.monotonic() - began
         churn.rest()
+        churn.namespaces(namespaces)
         agree(host, agent)
         now = agent.report()
         say(
@@ -200,11 +208,12 @@ def main() -> int:
     """Run and return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("changes", type=int)
+    parser.add_argument("namespaces", type=int, nargs="?", default=10_000)
     parser.add_argument("seed", type=int, nargs="?", default=secrets.randbits(32))
     arguments = parser.parse_args()
     say(f"seed {arguments.seed}")
     try:
-        wrong = run(arguments.changes, arguments.seed)
+        wrong = run(arguments.changes, arguments.namespaces, arguments.seed)
     except LabError as error:
         wrong = str(error)
     say(f"links: {wrong or 'whole'}")
