@@ -38,7 +38,7 @@ def bridges() -> Iterator[LinuxBridgeNode]:
 @pytest.fixture(scope="module")
 def agent(bridges: LinuxBridgeNode) -> Iterator[Agent]:
     with Agent(bridges.directory, "--collector.address", host=bridges) as agent:
-        wait_for(agent, lambda page: "netns_network_info" in page, "links")
+        wait_for(agent, has_devices(devices(bridges)), "links and their counters")
         yield agent
 
 
@@ -57,7 +57,7 @@ def own_bridges() -> Iterator[LinuxBridgeNode]:
 def own_agent(own_bridges: LinuxBridgeNode) -> Iterator[Agent]:
     """For what changes the node."""
     with Agent(own_bridges.directory, host=own_bridges) as agent:
-        wait_for(agent, lambda page: "netns_network_info" in page, "links")
+        wait_for(agent, has_devices(devices(own_bridges)), "links and their counters")
         yield agent
 
 
@@ -164,7 +164,12 @@ def test_there_is_no_namespace(page: Page) -> None:
 def test_nothing_is_missed_where_no_switch_is_expected(bridges: LinuxBridgeNode) -> None:
     without = {"DATAPLANE_AGENT_OVS__ENABLED": "false"}
     with Agent(bridges.directory, env=without, host=bridges) as agent:
-        page = wait_for(agent, lambda page: "netns_network_info" in page, "links")
+        page = wait_for(
+            agent,
+            # the first reading of connection tracking may come before the namespaces are open
+            lambda page: "netns_conntrack_entries" in page and has_devices(devices(bridges))(page),
+            "links and their counters",
+        )
         assert labels_of(page, "dataplane_tunnel_endpoint_info", "device") == {(TUNNEL,)}
         failed = [x for x, v in page["dataplane_agent_scrape_collector_success"] if v != 1]
         assert failed == []

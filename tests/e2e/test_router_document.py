@@ -56,7 +56,7 @@ def routers() -> Iterator[RouterNode]:
 @pytest.fixture(scope="module")
 def agent(routers: RouterNode) -> Iterator[Agent]:
     with Agent(routers.switch.rundir, "--collector.address", host=routers) as agent:
-        wait_for(agent, lambda page: "netns_network_info" in page, "links")
+        wait_for(agent, has_devices(BEFORE), "links and their counters")
         yield agent
 
 

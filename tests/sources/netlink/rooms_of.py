@@ -30,7 +30,7 @@ def namespace(name: str, *commands: str) -> Iterator[str]:
     run("ip", "netns", "add", name)
     try:
         for command in commands:
-            run("ip", "-n", name, *command.split())
+            run("ip", *command.split(), netns=name)
         yield name
     finally:
         if (NAMES / name).exists():

@@ -99,7 +99,7 @@ def printed(name: str) -> dict[tuple[str, int], dict[str, int]]:
             **{f"{way}_{what}": link["stats64"][way][what] for way, what in WAYS},
             "rx_missed_errors": link["stats64"]["rx"]["missed_errors"],
         }
-        for link in json.loads(run("ip", "-n", name, "-s", "-s", "-j", "link"))
+        for link in json.loads(run("ip", "-s", "-s", "-j", "link", netns=name))
         if link["ifname"] != "lo"
     }
 
@@ -134,11 +134,11 @@ async def test_names_the_links_anew_only_when_they_change(two: Rooms) -> None:
     assert second is not None
     assert first is not second
     assert first.links is second.links
-    run("ip", "-n", TWO, "link", "add", "w1", "type", "veth", "peer", "name", "w2")
+    run("ip", "link", "add", "w1", "type", "veth", "peer", "name", "w2", netns=TWO)
     third = await reading()
     assert third is not None
     assert len(third.links) == len(first.links) + 2
-    run("ip", "-n", TWO, "link", "delete", "w1")
+    run("ip", "link", "delete", "w1", netns=TWO)
     fourth = await reading()
     assert fourth is not None
     assert fourth.links == first.links

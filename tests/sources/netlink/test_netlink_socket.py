@@ -162,11 +162,11 @@ def test_a_dump_that_was_given_up_does_not_disturb_the_next(asked: NetlinkSocket
 def test_a_list_that_changes_under_the_reader_is_noticed(asked: NetlinkSocket) -> None:
     answer = asked.datagrams(GETLINK, IFINFOMSG)
     next(answer)
-    run("ip", "-n", "counters-many", "link", "add", "late", "type", "veth", "peer", "name", "later")
+    run("ip", "link", "add", "late", "type", "veth", "peer", "name", "later", netns="counters-many")
     for _ in answer:
         pass
     assert asked.interrupted
-    run("ip", "-n", "counters-many", "link", "delete", "late")
+    run("ip", "link", "delete", "late", netns="counters-many")
     assert len(asked.dump(GETLINK, IFINFOMSG)) == 2 * MANY + 1
     assert not asked.interrupted
 
@@ -311,12 +311,12 @@ def test_events_that_were_lost_are_told(opened: Opened) -> None:
         heard = opened.real(name)
         heard.subscribe(RTNLGRP_LINK)
         assert list(heard.receive_events(10)) == []
-        run("ip", "-n", name, "link", "add", "v1", "type", "veth", "peer", "name", "v2")
+        run("ip", "link", "add", "v1", "type", "veth", "peer", "name", "v2", netns=name)
         assert {it.type for it in heard.receive_events(100)} == {NEWLINK}
         heard._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
         for _ in range(5):
-            run("ip", "-n", name, "link", "set", "v1", "up")
-            run("ip", "-n", name, "link", "set", "v1", "down")
+            run("ip", "link", "set", "v1", "up", netns=name)
+            run("ip", "link", "set", "v1", "down", netns=name)
         with pytest.raises(OverflowedError):
             list(heard.receive_events(1000))
         heard.close()

@@ -102,7 +102,7 @@ def _threads_end() -> Iterator[None]:
 def real() -> Iterator[Rooms]:
     with namespace(ONE, *COMMANDS), namespace(TWO), rooms_of(ONE, TWO) as rooms:
         for command in DISCIPLINES:
-            run("tc", "-n", ONE, *command.split())
+            run("tc", *command.split(), netns=ONE)
         yield rooms
 
 
@@ -128,7 +128,7 @@ def send(packets: int) -> None:
 
 def printed() -> dict[str, int]:
     """Return what tc says that each discipline dropped."""
-    shown = json.loads(run("tc", "-n", ONE, "-s", "-j", "qdisc"))
+    shown = json.loads(run("tc", "-s", "-j", "qdisc", netns=ONE))
     return {one["kind"]: one["drops"] for one in shown}
 
 

@@ -26,7 +26,7 @@ def descriptors() -> int:
 
 
 def links_of(name: str) -> set[str]:
-    lines = run("ip", "-n", name, "-o", "link").splitlines()
+    lines = run("ip", "-o", "link", netns=name).splitlines()
     return {line.split(":")[1].strip().split("@")[0] for line in lines}
 
 
