@@ -433,3 +433,13 @@ def test_the_help_shows_the_options(capsys: pytest.CaptureFixture[str]) -> None:
     said = capsys.readouterr().out
     for option in ("--bridge", "--interface", "--seconds", "--all-kinds", "--json", "drops:"):
         assert option in said
+
+
+def test_a_node_without_open_vswitch_has_nothing_to_watch(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("DATAPLANE_AGENT_OVS__ENABLED", "false")
+    assert cli.main(["drops"]) == 1
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err == "Open vSwitch is switched off: ovs.enabled is false\n"

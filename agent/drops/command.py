@@ -56,6 +56,8 @@ async def drops(settings: Settings, question: Question) -> int:
 
 
 async def _watch(settings: Settings, question: Question) -> Report:
+    if not settings.ovs.enabled:
+        raise NothingToCompareError("Open vSwitch is switched off: ovs.enabled is false")
     watch = Watch(settings, _say)
     async with watch.running():
         chosen = choose(await watch.switch(), question.bridge, question.interface)
