@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, ClassVar
@@ -16,7 +17,7 @@ from agent.model.link import FIELDS, LinkCounters
 from agent.sources.link_counters import LinkCountersReader
 from agent.sources.netlink_socket import NetlinkSocket
 from agent.sources.rooms import Held, Rooms
-from agent.sources.rounds import ask_all
+from agent.sources.rounds import OTHERS, ask_all
 from agent.store import Store
 from agent.wire.netlink.allowed import ROUTE
 from lab.process import run
@@ -251,6 +252,21 @@ async def test_all_together_have_one_timeout(two: Rooms) -> None:
     reading.store.link_counters.put(LinkCounters((), None))  # type: ignore[arg-type] # withdrawn
     assert await reading() is None
     assert reading.problems["counters"]["reason"] == Reason.TIMEOUT
+
+
+def test_what_was_read_before_it_was_too_late_is_not_lost(two: Rooms) -> None:
+    """The kernel's lock of all links is held for long while namespaces are deleted."""
+    asked: list[NetlinkSocket] = []
+
+    def slow(socket: NetlinkSocket) -> int:
+        asked.append(socket)
+        time.sleep(0.05)
+        return len(asked)
+
+    found, failed = ask_all(two.all(), lambda room: room.counters, slow, 0.04)
+    assert [(room.name, what) for room, what in found] == [(two.all()[0].name, 1)]
+    assert {name: error.reason for name, error in failed.items()} == {OTHERS: Reason.TIMEOUT}
+    assert len(asked) == 1
 
 
 def test_a_thread_that_is_late_goes_to_no_further_namespace(two: Rooms) -> None:
