@@ -168,7 +168,10 @@ class RoomOpener:
         events = socket()
         addresses = RTNLGRP_ADDRESSES if "addresses" in self._wants else ()
         events.subscribe(RTNLGRP_LINK, RTNLGRP_NEIGH, *addresses, filtered=ONLY_FORWARDING)
-        files = ConntrackFiles.open() if "conntrack" in self._wants else None
+        files = None
+        if "conntrack" in self._wants:
+            seconds = self._settings.timeouts.netlink_seconds
+            files = ConntrackFiles.open(timeout_seconds=seconds)
         if files is not None:
             undo.callback(files.close)
         room = Room(

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from agent import catalogue
-from agent.collectors import COLLECTORS, NAMES
+from agent.collectors import COLLECTORS, NAMES, OF_SWITCH
 from agent.families import Family, Sample, render_labels
 from tests.page import rendered
 
@@ -23,6 +23,10 @@ def test_collectors_stand_from_a_to_z_and_are_named_as_their_file() -> None:
     for collector in COLLECTORS:
         modules = {part.__module__ for part in collector.collect}
         assert modules == {f"agent.collectors.{collector.name}"}
+
+
+def test_only_collectors_that_exist_are_off_without_open_vswitch() -> None:
+    assert set(NAMES) > OF_SWITCH
 
 
 def test_no_two_families_have_one_name() -> None:
