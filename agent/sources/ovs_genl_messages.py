@@ -16,10 +16,8 @@ from agent.errors import ParseError
 from agent.model.datapath import Datapath
 from agent.model.kernel_datapath import ZoneLimit
 from agent.wire.netlink import header
-from agent.wire.netlink.attributes import text, u32
+from agent.wire.netlink.attributes import counters, text, u32
 from agent.wire.netlink.header import Message
-
-UNKNOWN = 0xFFFF_FFFF_FFFF_FFFF
 
 _STATS = struct.Struct("=4Q")
 _MEGAFLOW_STATS = struct.Struct("=QI4xQ8x")
@@ -118,9 +116,5 @@ def _decoded(kind: type[Any], messages: Iterable[Message]) -> Iterator[Any]:
 
 
 def _fields(form: struct.Struct, data: bytes | None, count: int) -> tuple[int | None, ...]:
-    """Read a structure that later kernels may make longer; all-ones is not known."""
-    if data is None:
-        return (None,) * count
-    if len(data) < form.size:
-        raise ParseError(f"{len(data)} bytes instead of statistics of {form.size}")
-    return tuple(None if each == UNKNOWN else each for each in form.unpack_from(data))
+    """Read a structure; none of its numbers is known without it."""
+    return (None,) * count if data is None else counters(form, data, "statistics")

@@ -13,7 +13,7 @@ CT_GET, CT_GET_STATS_CPU = 0x0101, 0x0104
 (linux/netfilter/nfnetlink_conntrack.h). CT_GET_CTRZERO (3) also resets, and is not here."""
 GENL_CTRL = 16
 """GENL_ID_CTRL; families beyond it have numbers that the kernel gives out at run time."""
-GENL_GETS = frozenset({3})
+GENL_GET = 3
 """CTRL_CMD_GETFAMILY, OVS_DP_CMD_GET, OVS_VPORT_CMD_GET and OVS_CT_LIMIT_CMD_GET: all are 3
 (linux/genetlink.h, linux/openvswitch.h)."""
 
@@ -47,7 +47,7 @@ def is_allowed(protocol: int, message: bytes, families: frozenset[int] = frozens
 
 
 def _generic_reads(message: Message, families: frozenset[int]) -> bool:
-    if not message.payload or message.payload[0] not in GENL_GETS:
+    if not message.payload or message.payload[0] != GENL_GET:
         return False
     # Asking for a family by its name would load its module: families are only listed.
     listing = message.type == GENL_CTRL and message.flags & Flag.DUMP == Flag.DUMP

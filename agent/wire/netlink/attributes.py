@@ -8,6 +8,7 @@ from agent.errors import ParseError
 ATTRIBUTE = struct.Struct("=HH")
 _HEADER_BYTES = ATTRIBUTE.size
 _unpack = ATTRIBUTE.unpack_from
+UNKNOWN = 0xFFFF_FFFF_FFFF_FFFF
 TYPE_MASK = 0x3FFF
 """Without NLA_F_NESTED and NLA_F_NET_BYTEORDER."""
 
@@ -110,6 +111,20 @@ def u32(value: bytes | None) -> int | None:
 def u64(value: bytes | None) -> int | None:
     """Return a number of 64 bits."""
     return _number(_U64, value)
+
+
+def counters(form: struct.Struct, value: bytes, what: str) -> tuple[int | None, ...]:
+    """Read a structure of counters, which later kernels may make longer; all-ones is not known.
+
+    Args:
+        form: Its numbers, of 64 bits where they can be unknown.
+        value: Its bytes.
+        what: What it is, for messages.
+    """
+    if len(value) < form.size:
+        raise ParseError(f"{len(value)} bytes instead of {what} of {form.size}")
+    read: tuple[int | None, ...] = form.unpack_from(value)
+    return tuple(None if each == UNKNOWN else each for each in read) if UNKNOWN in read else read
 
 
 def text(value: bytes | None) -> str | None:

@@ -7,13 +7,12 @@ import struct
 from collections.abc import Iterable
 
 from agent.errors import ParseError
+from agent.wire.netlink.allowed import GENL_GET
 from agent.wire.netlink.attributes import attributes, text, u16
 from agent.wire.netlink.header import Message
 
 FAMILIES = ("ovs_datapath", "ovs_vport", "ovs_ct_limit")
 DATAPATH, VPORT, CT_LIMIT = FAMILIES
-GET = 3
-"""CTRL_CMD_GETFAMILY, OVS_DP_CMD_GET, OVS_VPORT_CMD_GET, OVS_CT_LIMIT_CMD_GET."""
 VERSIONS = {DATAPATH: 2, VPORT: 1, CT_LIMIT: 1}
 """OVS_…_VERSION (linux/openvswitch.h)."""
 
@@ -25,12 +24,12 @@ _REQUEST = struct.Struct("=BBHi")
 
 def list_families() -> bytes:
     """Write the payload that asks the controller for all its families."""
-    return _GENERIC.pack(GET, 1, 0)
+    return _GENERIC.pack(GENL_GET, 1, 0)
 
 
 def get(family: str, dp_ifindex: int = 0) -> bytes:
     """Write the payload that asks a family of Open vSwitch: all datapaths, or one's."""
-    return _REQUEST.pack(GET, VERSIONS[family], 0, dp_ifindex)
+    return _REQUEST.pack(GENL_GET, VERSIONS[family], 0, dp_ifindex)
 
 
 def read_families(messages: Iterable[Message]) -> dict[str, int]:

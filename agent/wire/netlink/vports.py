@@ -8,7 +8,7 @@ import struct
 from agent.errors import ParseError
 from agent.model.bridge import PortStats
 from agent.model.kernel_datapath import Vport
-from agent.wire.netlink.attributes import attributes, text, u32, u64
+from agent.wire.netlink.attributes import attributes, counters, text, u32, u64
 from agent.wire.netlink.header import messages
 
 HEADERS_BYTES = 8
@@ -17,7 +17,6 @@ PORT_NO, TYPE, NAME, STATS, UPCALL_STATS = 1, 2, 3, 6, 10
 """OVS_VPORT_ATTR_…"""
 SUCCESS, FAIL = 0, 1
 """OVS_VPORT_UPCALL_ATTR_…, inside UPCALL_STATS; Linux 6.3 and later."""
-UNKNOWN = 0xFFFF_FFFF_FFFF_FFFF
 KINDS = {1: "netdev", 2: "internal", 3: "gre", 4: "vxlan", 5: "geneve"}
 """OVS_VPORT_TYPE_…"""
 
@@ -65,16 +64,11 @@ def _vport(payload: bytes) -> Vport:
 
 
 def _stats(number: int, data: bytes | None) -> PortStats:
-    """Read struct ovs_vport_stats; later kernels may make it longer."""
+    """Read struct ovs_vport_stats."""
     if data is None:
         return PortStats(number)
-    if len(data) < _STATS.size:
-        raise ParseError(f"{len(data)} bytes instead of the statistics of a port")
-    counted: tuple[int | None, ...] = _STATS.unpack_from(data)
-    if UNKNOWN in counted:
-        counted = tuple(None if each == UNKNOWN else each for each in counted)
     rx_packets, tx_packets, rx_bytes, tx_bytes, rx_errors, tx_errors, rx_dropped, tx_dropped = (
-        counted
+        counters(_STATS, data, "statistics of a port")
     )
     return PortStats(
         number,
