@@ -23,6 +23,7 @@ import ovs.db.idl
 from agent.addresses import Address, parse_remote
 from agent.errors import ParseError, Reason, SourceError
 from agent.model.switch import Switch
+from agent.sources.handover import Handover
 from agent.sources.ovsdb_rows import SwitchBuilder, wanted_schema
 from agent.sources.ovsdb_session import Session, StoppedError, cut
 
@@ -71,7 +72,7 @@ class OvsdbSource:
         """
         if self._stuck is not None and self._stuck.is_alive():
             raise SourceError(Reason.TIMEOUT, f"{self._remote}: the last attempt is still stuck")
-        handover = _Handover(self._publish, self._on_event)
+        handover = Handover(self._publish, self._on_event)
         # The thread ends when this end of the pipe is closed, and closes the other end itself: a
         # stuck thread that wakes up late then finds its own descriptor and nobody else's.
         try:
@@ -99,66 +100,6 @@ class OvsdbSource:
             # lose the one or the other, and a process that is told to stop would not.
             await asyncio.wait({handover.finished}, timeout=STOP_SECONDS)
             self._stuck = None if handover.finished.done() else worker
-
-
-class _Handover:
-    """What passes from the worker to the event loop: the newest contents, and the end.
-
-    There is one place for contents and at most one call scheduled, however slow the loop is.
-    Assignments are atomic, and the order (the worker writes the place and then looks at the flag,
-    the loop clears the flag and then reads the place) makes a lock unnecessary.
-    """
-
-    def __init__(self, publish: Callable[[Switch], None], on_event: Callable[[str], None]) -> None:
-        self.failure: asyncio.Future[Exception] = asyncio.get_running_loop().create_future()
-        self.finished: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._loop = asyncio.get_running_loop()
-        self._publish = publish
-        self._on_event = on_event
-        self._newest: tuple[Switch, Mapping[str, int]] | None = None
-        self._delivered: tuple[Switch, Mapping[str, int]] | None = None
-        self._scheduled = False
-
-    def put(self, switch: Switch, events: Mapping[str, int]) -> None:
-        """Take contents and the events counted since the start. Called by the worker."""
-        self._newest = (switch, events)
-        if not self._scheduled:
-            self._scheduled = True
-            self._call(self._deliver)
-
-    def end(self, error: Exception | None) -> None:
-        """Take the reason for the end, ``None`` when it was asked for. Called by the worker."""
-        self._call(self._end, error)
-
-    def close(self) -> None:
-        """Deliver nothing any more. Called by the loop, as the rest."""
-        self.failure.cancel()
-
-    def _call(self, function: Callable[..., None], *args: object) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed, nobody waits for it
-            self._loop.call_soon_threadsafe(function, *args)
-
-    def _deliver(self) -> None:
-        self._scheduled = False
-        newest, before = self._newest, self._delivered
-        if newest is None or newest is before or self.failure.done():
-            return
-        self._delivered = newest
-        switch, events = newest
-        counted = before[1] if before else {}
-        try:
-            self._publish(switch)
-            for event, count in events.items():
-                for _ in range(count - counted.get(event, 0)):
-                    self._on_event(event)
-        except Exception as error:  # noqa: BLE001 (a bug of the receiver: run() raises it)
-            self.failure.set_result(error)
-
-    def _end(self, error: Exception | None) -> None:
-        if not self.finished.done():
-            self.finished.set_result(None)
-        if error is not None and not self.failure.done():
-            self.failure.set_result(error)
 
 
 class _Replica(ovs.db.idl.Idl):  # type: ignore[misc] # the library has no types
@@ -202,7 +143,7 @@ ovs.db.idl.vlog = _Complaints()
 ovs.db.idl.uuid = SimpleNamespace(UUID=uuid.UUID, uuid1=uuid.uuid4, uuid4=uuid.uuid4)
 
 
-def _work(address: Address, remote: str, told: int, handover: _Handover) -> None:
+def _work(address: Address, remote: str, told: int, handover: Handover[Switch]) -> None:
     """Be the worker thread: follow the database, say why that ended."""
     failure: Exception | None = None
     session = Session(address, remote, told)

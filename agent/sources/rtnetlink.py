@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 import os
 import threading
-from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Never
 
@@ -18,6 +17,7 @@ from agent.config import Settings
 from agent.errors import Reason, SourceError
 from agent.health import SourceHealth
 from agent.model.namespace import Namespace
+from agent.sources.handover import Handover
 from agent.sources.links_thread import LinksThread, StoppedError
 from agent.sources.rooms import Rooms
 
@@ -136,13 +136,8 @@ def _work(thread: LinksThread, told: int, handover: "_Handover") -> None:
         handover.end(failure)
 
 
-class _Handover:
-    """What passes from the thread to the event loop: the newest namespaces, words, and the end.
-
-    There is one place for namespaces and at most one call scheduled, however slow the loop is.
-    Assignments are atomic, and the order (the thread writes and then looks at the flag, the loop
-    clears the flag and then reads) makes a lock unnecessary.
-    """
+class _Handover(Handover[Mapping[str, Namespace]]):
+    """What passes from the thread to the event loop; the thread calls all of it."""
 
     def __init__(
         self,
@@ -151,83 +146,23 @@ class _Handover:
         netns_health: SourceHealth,
         settled: asyncio.Event,
     ) -> None:
-        self._loop = asyncio.get_running_loop()
-        self.failure: asyncio.Future[Exception] = self._loop.create_future()
-        self.finished: asyncio.Future[None] = self._loop.create_future()
-        self._publish = publish
+        super().__init__(publish, self._count)
         self._links_health = links_health
         self._netns_health = netns_health
         self._settled = settled
-        self._newest: tuple[Mapping[str, Namespace], Mapping[str, int]] | None = None
-        self._delivered: tuple[Mapping[str, Namespace], Mapping[str, int]] | None = None
-        self._said: deque[Callable[[], None]] = deque()
-        self._scheduled = False
-
-    def put(self, namespaces: Mapping[str, Namespace], events: Mapping[str, int]) -> None:
-        """Take namespaces and the events counted since the start. Called by the thread."""
-        self._newest = (namespaces, events)
-        self._schedule()
 
     def settled(self) -> None:
-        """Take that the beginning is over. Called by the thread, as the next two."""
-        self._say(self._settled.set)
+        """Take that the beginning is over."""
+        self.say(self._settled.set)
 
     def say_links(self, what: Callable[[SourceHealth], None]) -> None:
         """Take something to tell the health of source rtnetlink."""
-        self._say(lambda: what(self._links_health))
+        self.say(lambda: what(self._links_health))
 
     def say_netns(self, what: Callable[[SourceHealth], None]) -> None:
         """Take something to tell the health of source netns."""
-        self._say(lambda: what(self._netns_health))
+        self.say(lambda: what(self._netns_health))
 
-    def end(self, error: Exception | None) -> None:
-        """Take the reason for the end, ``None`` when it was asked for. Called by the thread."""
-        self._call(self._end, error)
-
-    def close(self) -> None:
-        """Deliver nothing any more. Called by the loop, as the rest."""
-        self.failure.cancel()
-
-    def _say(self, what: Callable[[], None]) -> None:
-        self._said.append(what)
-        self._schedule()
-
-    def _schedule(self) -> None:
-        if not self._scheduled:
-            self._scheduled = True
-            self._call(self._deliver)
-
-    def _call(self, function: Callable[..., None], *args: object) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop is closed, nobody waits for it
-            self._loop.call_soon_threadsafe(function, *args)
-
-    def _deliver(self) -> None:
-        self._scheduled = False
-        if self.failure.done():
-            return
-        try:
-            words = [self._said.popleft() for _ in range(len(self._said))]
-            self._deliver_newest()
-            for word in words:
-                word()
-        except Exception as error:  # noqa: BLE001 (a bug of the receiver: run() raises it)
-            self.failure.set_result(error)
-
-    def _deliver_newest(self) -> None:
-        newest, before = self._newest, self._delivered
-        if newest is None or newest is before:
-            return
-        self._delivered = newest
-        namespaces, events = newest
-        counted = before[1] if before else {}
-        self._publish(namespaces)
-        for event, count in events.items():
-            health = self._netns_health if event in _NETNS_EVENTS else self._links_health
-            for _ in range(count - counted.get(event, 0)):
-                health.event(event)
-
-    def _end(self, error: Exception | None) -> None:
-        if not self.finished.done():
-            self.finished.set_result(None)
-        if error is not None and not self.failure.done():
-            self.failure.set_result(error)
+    def _count(self, event: str) -> None:
+        health = self._netns_health if event in _NETNS_EVENTS else self._links_health
+        health.event(event)
