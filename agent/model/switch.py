@@ -45,7 +45,8 @@ class Interface:
         vm_uuid: external_ids:vm-uuid (Nova also writes vm-id in old releases).
         attached_mac: external_ids:attached-mac, the instance's own address.
         options: Only the options that describe an endpoint (remote_ip, local_ip, key, in_key,
-            out_key, dst_port, peer); the others may hold secrets such as IPsec's psk.
+            out_key, dst_port, peer, vhost-server-path); the others may hold secrets such as
+            IPsec's psk.
         egress_carrier: status:tunnel_egress_iface_carrier, True when the device that a tunnel's
             packets leave by has a link.
         bfd: ``None`` where BFD is not switched on.

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from agent.model.switch import Bfd, Bridge, Controller, Interface, Manager, Port, Switch
+from agent.wire.text import clean
 
 WANTED: Mapping[str, tuple[str, ...]] = {
     "Open_vSwitch": (
@@ -54,6 +55,7 @@ ENDPOINT_OPTIONS = (
     "out_key",
     "dst_port",
     "peer",
+    "vhost-server-path",
 )
 """The options that describe an endpoint; others hold secrets (IPsec's psk) and are not kept."""
 
@@ -62,7 +64,6 @@ _COUNT = re.compile(r"[0-9]{1,20}")
 """A number of 64 bits that stands in a map of texts."""
 _UP = {"up": True, "down": False}
 
-MAX_TEXT_CHARACTERS = 1024
 _Key = tuple[str, UUID]
 _Made = TypeVar("_Made", Bridge, Controller, Interface, Manager, Port)
 
@@ -277,14 +278,3 @@ def _texts(row: Any, column: str, keys: tuple[str, ...]) -> dict[str, str]:
         for key, value in _atoms(row, column).items()
         if value is not None and key.value in keys and isinstance(value.value, str) and value.value
     }
-
-
-def clean(text: str) -> str:
-    r"""Cut to ``MAX_TEXT_CHARACTERS`` and replace what UTF-8 or a page cannot hold.
-
-    JSON's ``\u0000`` and ``\ud800`` are text to Python; the second cannot be encoded.
-    """
-    text = text[:MAX_TEXT_CHARACTERS]
-    if not text.isascii():
-        text = text.encode(errors="replace").decode()
-    return text.replace("\0", "\N{REPLACEMENT CHARACTER}")

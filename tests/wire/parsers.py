@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from agent.wire.domain_xml import parse_domain_xml
 from agent.wire.netlink.addresses import DELADDR, NEWADDR, parse_address
 from agent.wire.netlink.allowed import GENL_CTRL, ROUTE
 from agent.wire.netlink.allowed import is_allowed as may_be_asked
@@ -43,6 +44,7 @@ from tests.wire.netlink.recorded import FIXTURES as NETLINK
 from tests.wire.netlink.recorded import KERNELS, recorded
 from tests.wire.openflow.flow_stats import CountedFlow, iter_flow_stats
 
+DOMAINS = Path(__file__).parent / "domain" / "fixtures"
 OPENFLOW = Path(__file__).parent / "openflow" / "fixtures"
 GENERIC = Path(__file__).parents[1] / "sources" / "netlink" / "fixtures"
 UNIXCTL = Path(__file__).parent / "unixctl" / "fixtures"
@@ -286,6 +288,11 @@ PARSERS: tuple[Parser, ...] = (
         "ports of a kernel datapath",
         lambda data: read_vports(data, 33),
         ((NETLINK / "vports-6.1.bin").read_bytes(),),
+    ),
+    Parser(
+        "domain XML",
+        partial(_text, parse_domain_xml),
+        tuple(path.read_bytes() for path in sorted(DOMAINS.glob("*.xml"))),
     ),
     Parser("unixctl reply", _reply, _REPLIES),
     _texts_parser("bond-show", parse_bond_show),

@@ -11,7 +11,7 @@ import pytest
 
 from agent.errors import Reason, SourceError
 from agent.model.switch import Bfd, Bridge, Interface, Port, Switch
-from agent.sources.ovsdb_rows import clean
+from agent.wire.text import clean
 from tests.sources.ovsdb.peers import (
     CONTENTS,
     SCHEMA,
