@@ -1,6 +1,7 @@
-"""Addresses as people write them: where to listen, where OVSDB is, where sockets are."""
+"""Addresses as people write them: where to listen, where OVSDB, libvirt and sockets are."""
 
 import os
+from urllib.parse import parse_qs, urlsplit
 
 Address = str | tuple[str, int]
 """Path of a UNIX socket, or host and port."""
@@ -58,3 +59,38 @@ def check_rundir(rundir: str) -> None:
     room = MAX_SOCKET_PATH_BYTES - LONGEST_SOCKET_NAME_BYTES
     if "\0" in rundir or len(os.fsencode(rundir)) > room:
         raise ValueError(f"not a path of at most {room} bytes, which sockets in it need")
+
+
+LIBVIRT_DRIVERS = frozenset({"ch", "lxc", "qemu", "vz", "xen"})
+LIBVIRT_DIRECTORY = "/run/libvirt"
+
+
+def libvirt_sockets(uri: str) -> tuple[str, ...]:
+    """Return the sockets of which one has to be there for this connection URI.
+
+    libvirt looks for the driver's own daemon and for libvirtd, by read-only sockets
+    (https://libvirt.org/uri.html, https://libvirt.org/daemons.html).
+
+    Returns:
+        One that the URI names, else that of either daemon; none for a user's own daemons, which
+        have their sockets in a directory of that user.
+
+    Raises:
+        ValueError: If it is no URI of a driver on this node by a UNIX socket: others start a
+            program (ssh), or lead to other nodes.
+    """
+    parts = urlsplit(uri)
+    driver, _, transport = parts.scheme.partition("+")
+    if driver not in LIBVIRT_DRIVERS or transport not in ("", "unix") or parts.netloc:
+        known = ", ".join(sorted(LIBVIRT_DRIVERS))
+        raise ValueError(f"not DRIVER:///PATH with a DRIVER of {known}: only this node's by socket")
+    paths = parse_qs(parts.query).get("socket", [])
+    if len(paths) > 1 or "\0" in uri:
+        raise ValueError("a URI names at most one socket, without NUL")
+    if paths:
+        if len(os.fsencode(paths[0])) > MAX_SOCKET_PATH_BYTES:
+            raise ValueError("the path of a UNIX socket has at most 107 bytes")
+        return tuple(paths)
+    if parts.path == "/session":
+        return ()
+    return tuple(f"{LIBVIRT_DIRECTORY}/{name}-sock-ro" for name in (f"virt{driver}d", "libvirt"))

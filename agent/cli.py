@@ -76,6 +76,7 @@ def _drops(options: argparse.Namespace, settings: config.Settings) -> int:
     question = Question(
         options.bridge,
         options.interface,
+        options.instance,
         options.seconds or DEFAULT_SECONDS,
         options.all_kinds,
         options.json,
@@ -124,13 +125,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-OF_DROPS = ("bridge", "interface", "seconds", "all_kinds", "json")
+OF_DROPS = ("bridge", "interface", "instance", "seconds", "all_kinds", "json")
 
 
 def _add_options_of_drops(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--bridge", metavar="NAME", help="watch only this bridge")
     group.add_argument(
         "--interface", metavar="ID", help="only flows of this interface: name, Neutron port or MAC"
+    )
+    group.add_argument(
+        "--instance", metavar="ID", help="only flows of this instance: id, name or libvirt domain"
     )
     group.add_argument(
         "--seconds",
@@ -160,6 +164,7 @@ def _seconds(text: str) -> float:
 FLAGS = {
     "--ovs.rundir": ("ovs", "rundir"),
     "--ovs.db": ("ovs", "db"),
+    "--libvirt.uri": ("libvirt", "uri"),
     "--web.listen-address": ("web", "listen_address"),
     "--web.config.file": ("web", "config_file"),
     "--web.telemetry-path": ("web", "telemetry_path"),

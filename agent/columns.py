@@ -1,4 +1,6 @@
-"""Lines of series whose labels stay while their numbers move: written once, then kept."""
+"""Lines of series that are written once, then kept: those that move, and those that stay."""
+
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,6 +10,20 @@ from agent.families import Block, Family
 Numbers = NDArray[np.uint64]
 UNKNOWN = np.uint64(0xFFFFFFFFFFFFFFFF)
 """A number that is not known has no series."""
+
+
+def fixed(family: Family, rows: Iterable[tuple[int, tuple[str, ...]]]) -> Block:
+    """Write series that stay as they are; one that is there twice is written once.
+
+    Args:
+        family: What they belong to.
+        rows: Number and label values of each, in the order of the family's labels.
+    """
+    lines: dict[str, int] = {}
+    for number, values in rows:
+        lines.setdefault(family.text(*values), number)
+    text = "".join([f"{family.name}{labels} {number}\n" for labels, number in lines.items()])
+    return Block(family, text.encode("utf-8", "replace"), len(lines))
 
 
 class Column:

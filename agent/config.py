@@ -16,10 +16,12 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, SettingsError
 from pydantic_settings.sources import PydanticBaseSettingsSource
 
-from agent.collectors import NAMES, OF_SWITCH, ON_REQUEST
+from agent.collectors import NAMES, OF_HYPERVISOR, OF_SWITCH, ON_REQUEST
 from agent.sections import (
     Flows,
+    Identity,
     Interfaces,
+    Libvirt,
     Limits,
     Links,
     Log,
@@ -67,6 +69,8 @@ class Settings(BaseSettings):
     interfaces: Interfaces = Field(Interfaces(), description=Interfaces.__doc__)
     links: Links = Field(Links(), description=Links.__doc__)
     namespaces: Namespaces = Field(Namespaces(), description=Namespaces.__doc__)
+    libvirt: Libvirt = Field(Libvirt(), description=Libvirt.__doc__)
+    identity: Identity = Field(Identity(), description=Identity.__doc__)
     timeouts: Timeouts = Field(Timeouts(), description=Timeouts.__doc__)
     limits: Limits = Field(Limits(), description=Limits.__doc__)
     disable_defaults: bool = Field(
@@ -106,6 +110,8 @@ class Settings(BaseSettings):
         default = set() if self.disable_defaults else set(NAMES) - set(ON_REQUEST)
         if not self.ovs.enabled:
             default -= OF_SWITCH
+        if self.libvirt.enabled is False:
+            default -= OF_HYPERVISOR
         return tuple(name for name in NAMES if self.collectors.get(name, name in default))
 
     def hash(self) -> str:

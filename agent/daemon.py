@@ -24,9 +24,11 @@ from agent.kernel_side import KernelSide
 from agent.model.link import LinkPatterns
 from agent.model.switch import Switch
 from agent.scrape import Reader, Scraper
+from agent.sources.hypervisor import HypervisorSource
 from agent.sources.openflow import OpenFlowSource
 from agent.sources.ovsdb import OvsdbSource
 from agent.sources.vswitchd import VswitchdSource
+from agent.status import status
 from agent.store import Store
 from agent.supervise import Backoff, keep_running
 
@@ -34,6 +36,8 @@ logger = log.get(__name__)
 
 DESCRIPTORS = 65536
 LOOP_ERROR_SECONDS = 10.0
+DOMAINS = "libvirt"
+"""What collectors follow that show domains, and the reader of their counters."""
 SWITCH_READERS = frozenset({"flows", "openflow", "ovs_genl", "unixctl"})
 """What is read of Open vSwitch; its database is followed."""
 READY_PATIENCE_SECONDS = 1.0
@@ -60,6 +64,7 @@ class Agent:
             link_patterns=LinkPatterns(
                 tuple(settings.links.include), tuple(settings.links.exclude)
             ),
+            domain_interfaces=settings.libvirt.interfaces,
         )
         self.switch_asked = asyncio.Event()
         """Set once the database has answered, or could not be asked."""
@@ -74,6 +79,9 @@ class Agent:
         self._unixctl = VswitchdSource(
             settings, self.store, SourceHealth("unixctl", "unixctl" in reads)
         )
+        self._hypervisor = HypervisorSource(
+            settings, self.store, SourceHealth("libvirt", settings.libvirt.enabled is True)
+        )
         # A page may be joined for a moment after its beginning: readings are shared for so much
         # less, and no number is older than share_seconds for anybody.
         self.join_seconds = min(JOIN_SECONDS, settings.scrape.share_seconds / 2)
@@ -81,11 +89,16 @@ class Agent:
         self._kernel = KernelSide(
             settings, self.store, self.collectors, share, from_figures=from_figures
         )
-        health = (self._openflow.health, self._ovsdb, self._unixctl.health, *self._kernel.sources)
+        health = (
+            self._hypervisor.health,
+            *(self._openflow.health, self._ovsdb, self._unixctl.health),
+            *self._kernel.sources,
+        )
         self.sources = tuple(sorted(health, key=lambda each: each.name))
         self.kernel_sources = self._kernel.sources
         readers = (
             *self._kernel.readers,
+            Reader("libvirt", self._hypervisor.health, self._hypervisor.read, share),
             Reader("openflow", self._openflow.health, self._openflow.read_bridges, share),
             Reader("flows", self._openflow.health, self._openflow.read_flows, share),
             Reader("unixctl", self._unixctl.health, self._unixctl.read, share),
@@ -107,10 +120,17 @@ class Agent:
     async def running(self) -> AsyncIterator[None]:
         """Follow the subscriptions; at the end close everything."""
         raise_descriptor_limit()
-        tasks = [self._follow_switch()] if self.settings.ovs.enabled else []
-        if not tasks:
+        tasks = []
+        if self.settings.ovs.enabled:
+            tasks.append(self._follow_switch())
+        else:
             self.store.switch.put(Switch())  # there is none, which is not the same as not known
             self.switch_asked.set()
+        if self.settings.libvirt.enabled is not False and self._wants_domains:
+            tasks.append(self._follow_domains())
+        else:
+            self.store.domains.put({})
+            self._hypervisor.settled.set()
         try:
             async with self._kernel.running(self._on_bug):
                 yield
@@ -126,6 +146,7 @@ class Agent:
     async def asked(self) -> None:
         """Wait until the database and the kernel have answered, or could not be asked."""
         await self.switch_asked.wait()
+        await self._hypervisor.settled.wait()
         await self._kernel.asked()
 
     async def bug(self) -> None:
@@ -134,34 +155,25 @@ class Agent:
 
     def status(self) -> dict[str, Any]:
         """Return what /status shows."""
-        switch = self.store.switch.known().value
-        return {
-            "version": __version__,
-            "config_hash": self.settings.hash(),
-            "collectors": [collector.name for collector in self.collectors],
-            "limits": self.settings.limits.model_dump(),
-            "sources": {source.name: source.status() for source in self.sources},
-            "kernel": self._kernel.status(),
-            "flows": {
-                bridge: {
-                    "pipeline": reading.fate.pipeline or "unknown",
-                    "flows": sum(len(table.flows) for table in reading.tables),
-                    "left_out": reading.left_out,
-                }
-                for bridge, reading in (self.store.flows.parts(float("-inf")).value or {}).items()
-            },
-            "open_errors": [
-                {"bridge": bridge.name, "interface": interface.name, "error": interface.error}
-                for bridge, _, interface in (switch.interfaces() if switch else ())
-                if interface.error
-            ],
-        }
+        return status(
+            self.settings, self.store, self.sources, self.collectors, self._kernel.status()
+        )
 
     def _follow_switch(self) -> asyncio.Task[Any]:
         source = OvsdbSource(self.settings.ovs.remote, self._publish, self._ovsdb.event)
         task = asyncio.create_task(
             keep_running(source.run, self._ovsdb_down, Backoff()), name="ovsdb"
         )
+        task.add_done_callback(self._on_bug)
+        return task
+
+    @property
+    def _wants_domains(self) -> bool:
+        return any(DOMAINS in collector.follows for collector in self.collectors)
+
+    def _follow_domains(self) -> asyncio.Task[Any]:
+        source = self._hypervisor
+        task = asyncio.create_task(keep_running(source.run, source.down, Backoff()), name=DOMAINS)
         task.add_done_callback(self._on_bug)
         return task
 
@@ -188,12 +200,13 @@ class Agent:
 
 
 def chosen(settings: Settings) -> Iterator[Collector]:
-    """Yield the collectors that run; without Open vSwitch they read nothing of it."""
+    """Yield the collectors that run; they read nothing of what is switched off."""
+    off = frozenset() if settings.ovs.enabled else SWITCH_READERS
+    if settings.libvirt.interfaces == "never" or settings.libvirt.enabled is False:
+        off |= {DOMAINS}
     for collector in COLLECTORS:
         if collector.name in settings.enabled():
-            reads = collector.reads
-            if not settings.ovs.enabled:
-                reads = tuple(name for name in reads if name not in SWITCH_READERS)
+            reads = tuple(name for name in collector.reads if name not in off)
             yield replace(collector, reads=reads)
 
 

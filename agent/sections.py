@@ -5,8 +5,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from agent.addresses import check_rundir, parse_address, parse_remote
+from agent.addresses import check_rundir, libvirt_sockets, parse_address, parse_remote
 from agent.flow_rules import Rule
+from agent.model.domain import ShownInterfaces
 
 OTHER_PATHS = ("/-/healthy", "/-/ready", "/healthz", "/readyz", "/status")
 """What the server answers besides metrics; metrics there would never be served."""
@@ -196,6 +197,50 @@ class Namespaces(Section):
     exclude: Patterns = Field([], description="Shell patterns of namespaces not to enter.")
 
 
+class Libvirt(Section):
+    """Where libvirt is, and what is shown of its domains."""
+
+    enabled: Literal["auto"] | bool = Field(
+        "auto",
+        description=(
+            "auto: missed once it has been found; true: missed from the start; false: nothing of it"
+            " is opened."
+        ),
+    )
+    uri: str = Field(
+        "qemu:///system",
+        description=(
+            "Connection URI of a driver on this node, by its UNIX socket; opened read-only."
+            " Another socket: qemu:///system?socket=PATH."
+        ),
+    )
+    interfaces: ShownInterfaces = Field(
+        "always",
+        description=(
+            "Which interfaces of domains have counters: always: all; auto: those that Open vSwitch"
+            " does not count already; never: none, libvirt is only followed."
+        ),
+    )
+
+    @field_validator("uri")
+    @classmethod
+    def _local(cls, uri: str) -> str:
+        libvirt_sockets(uri)
+        return uri
+
+
+class Identity(Section):
+    """Who is named on pages, in /status and by the commands."""
+
+    names: bool = Field(
+        default=True,
+        description=(
+            "Whether the names that Nova gives are shown: of instances, flavors, projects and"
+            " users. Without them their ids remain, and libvirt's own names of domains."
+        ),
+    )
+
+
 class Timeouts(Section):
     """How long a peer may take for one answer before its connection is given up."""
 
@@ -203,6 +248,7 @@ class Timeouts(Section):
     bridge_seconds: float = Field(
         30.0, gt=0, le=300, description="All answers of one bridge for one reading together."
     )
+    libvirt_seconds: float = Field(5.0, gt=0, le=60, description="One answer of libvirt.")
     netlink_seconds: float = Field(5.0, gt=0, le=60, description="One netlink answer.")
     unixctl_seconds: float = Field(5.0, gt=0, le=60, description="All unixctl commands together.")
 
@@ -217,6 +263,9 @@ class Limits(Section):
     )
     namespaces: int = Field(
         2000, ge=0, description="Named namespaces entered; /status says how many are beyond."
+    )
+    domains: int = Field(
+        5000, ge=0, description="Domains remembered; /status says how many are beyond."
     )
     forwarding_entries: int = Field(
         200_000,

@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 
 from agent.model.bridge import BridgeReading
 from agent.model.datapath import Bond, Conntrack, Datapath, Fdb, Pmd, Upcalls, Vswitchd
+from agent.model.domain import DomainCounters, Domains, ShownInterfaces
 from agent.model.flow import FlowReading
 from agent.model.kernel_datapath import KernelDatapath
 from agent.model.link import LinkCounters, LinkPatterns, Qdisc
@@ -108,6 +109,7 @@ class Store:
         state_max_age_seconds: How long state is shown after its subscription is lost.
         clock: Monotonic seconds.
         link_patterns: A setting that collectors look at.
+        domain_interfaces: Another one.
     """
 
     def __init__(
@@ -115,8 +117,10 @@ class Store:
         state_max_age_seconds: float = 60.0,
         clock: Callable[[], float] = time.monotonic,
         link_patterns: LinkPatterns | None = None,
+        domain_interfaces: ShownInterfaces = "always",
     ) -> None:
         self.clock = clock
+        self._domain_interfaces: ShownInterfaces = domain_interfaces
         self._link_patterns = link_patterns or LinkPatterns()
         self.switch = State[Switch]("switch", state_max_age_seconds, clock)
         self.bridges = Reading[BridgeReading]("bridges", clock)
@@ -134,6 +138,8 @@ class Store:
         self.conntrack_tables = Reading[tuple[ConntrackTable, ...]]("conntrack tables", clock)
         self.conntrack_zones = Reading[Mapping[int, int]]("conntrack zones", clock)
         self.kernel_datapaths = Reading[tuple[KernelDatapath, ...]]("kernel datapaths", clock)
+        self.domains = State[Domains]("domains", state_max_age_seconds, clock)
+        self.domain_counters = Reading[DomainCounters]("domain counters", clock)
 
     def view(self, since: float, agent: AgentFacts) -> Node:
         """Return the node with state as it is and readings taken at or after ``since``."""
@@ -155,5 +161,8 @@ class Store:
             conntrack_tables=self.conntrack_tables.whole(since),
             conntrack_zones=self.conntrack_zones.whole(since),
             kernel_datapaths=self.kernel_datapaths.whole(since),
+            domains=self.domains.known(),
+            domain_counters=self.domain_counters.whole(since),
             link_patterns=self._link_patterns,
+            domain_interfaces=self._domain_interfaces,
         )

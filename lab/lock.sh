@@ -21,3 +21,11 @@ with open("pyproject.toml", "rb") as file:
     project = tomllib.load(file)
 print(*project["dependency-groups"]["dev"], *project["build-system"]["requires"], sep="\n")
 PYTHON
+# an extra that is compiled where it is installed has a lock of its own
+.venv/bin/python - <<'PYTHON' | compile --constraint=requirements.lock \
+    --output-file=requirements-libvirt.lock -
+import tomllib
+
+with open("pyproject.toml", "rb") as file:
+    print(*tomllib.load(file)["project"]["optional-dependencies"]["libvirt"], sep="\n")
+PYTHON

@@ -22,6 +22,7 @@ READERS = {
     "conntrack": "conntrack",
     "conntrack_zones": "conntrack",
     "ovs_genl": "ovs_genl",
+    "libvirt": "libvirt",
 }
 """Source by reader, as the daemon wires them."""
 
@@ -77,6 +78,7 @@ class Harness:
             *("pmds", "fdbs", "bonds", "conntracks"),
             *("namespaces", "link_counters", "qdiscs"),
             *("conntrack_tables", "conntrack_zones", "kernel_datapaths"),
+            *("domains", "domain_counters"),
         ):
             if getattr(node, name).value is not None:
                 getattr(self.store, name).put(getattr(node, name).value)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.addresses import parse_address
+from agent.addresses import libvirt_sockets, parse_address
 from agent.collectors import NAMES, ON_REQUEST
 from agent.config import (
     ENV_PREFIX,
@@ -57,9 +57,59 @@ def problems(
 def test_without_open_vswitch_only_what_it_is_asked_by_name_runs(tmp_path: Path) -> None:
     off = loaded(tmp_path, "ovs: {enabled: false}")
     assert off.enabled() == (
-        "agent", "conntrack", "link", "linux_bridge", "namespace", "qdisc", "tunnel",
+        "agent", "conntrack", "domain", "instance", "link", "linux_bridge", "namespace", "qdisc",
+        "tunnel",
     )  # fmt: skip
     assert "flow" in loaded(tmp_path, "ovs: {enabled: false}\ncollectors: {flow: true}").enabled()
+
+
+def test_without_libvirt_its_domains_have_nothing_to_show(tmp_path: Path) -> None:
+    off = loaded(tmp_path, "libvirt: {enabled: false}")
+    assert "domain" not in off.enabled()
+    assert "instance" in off.enabled(), "Open vSwitch knows instances, too"
+    assert loaded(tmp_path, "libvirt: {enabled: auto}").libvirt.enabled == "auto"
+    assert loaded(tmp_path, "libvirt: {enabled: true}").libvirt.enabled is True
+
+
+@pytest.mark.parametrize(
+    ("uri", "sockets"),
+    [
+        (
+            "qemu:///system",
+            ("/run/libvirt/virtqemud-sock-ro", "/run/libvirt/libvirt-sock-ro"),
+        ),
+        ("lxc:///", ("/run/libvirt/virtlxcd-sock-ro", "/run/libvirt/libvirt-sock-ro")),
+        ("qemu+unix:///system?socket=/run/kolla/libvirt-sock-ro", ("/run/kolla/libvirt-sock-ro",)),
+        ("qemu:///session", ()),
+    ],
+)
+def test_a_libvirt_uri_says_which_socket_has_to_be_there(
+    uri: str, sockets: tuple[str, ...], tmp_path: Path
+) -> None:
+    assert libvirt_sockets(loaded(tmp_path, f"libvirt: {{uri: '{uri}'}}").libvirt.uri) == sockets
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "qemu+ssh://root@other/system",  # starts ssh
+        "qemu+ext:///system?command=/bin/sh",  # starts whatever is named
+        "qemu+libssh2://other/system",
+        "qemu+tcp://other/system",
+        "qemu://other/system",  # TLS to another node
+        "esx://vcenter/",
+        "qemu",
+        "",
+        "qemu:///system?socket=/a&socket=/b",
+        "qemu:///system?socket=" + "/a" * 60,
+    ],
+)
+def test_a_libvirt_uri_that_leads_elsewhere_or_starts_a_program_is_refused(
+    uri: str, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError) as raised:
+        loaded(tmp_path, f"libvirt: {{uri: '{uri}'}}")
+    assert raised.value.problems[0].startswith("libvirt.uri: ")
 
 
 def test_without_any_source_there_are_the_defaults() -> None:

@@ -10,12 +10,14 @@ import pytest
 
 from agent import cli
 from agent.drops import as_json, text
-from agent.drops.choice import NothingToCompareError, choose
+from agent.drops.choice import NothingToCompareError, choose, devices_of
 from agent.drops.growth import Snapshot, compare, obstacle
 from agent.drops.printable import printable
 from agent.drops.report import BOOKED, Growth, Report
 from agent.model.bridge import LOCAL, LOCAL_IN_DATABASE, TableStats
+from agent.model.domain import Domain, DomainInterface, Owner
 from agent.model.flow import KINDS, UNKNOWN, Effect, Fate, Flow, FlowReading, Scope, TableFlows
+from agent.model.instance import join
 from agent.model.switch import Bridge, Interface, Port, Switch
 from agent.pipelines.ledger import BridgeLedger
 
@@ -36,6 +38,14 @@ SWITCH = Switch(
         Bridge("br-tun", ports=(Port("patch-int", (Interface("patch-int", ofport=1),)),)),
     )
 )
+DOMAIN = Domain(
+    "2337b0eb-372c-43b8-923e-90a89337d211",
+    "instance-00000007",
+    1,
+    (DomainInterface("ethernet", "fa:16:3e:00:00:01", "tap1", "virtio"),),
+    Owner("instance02", project_name="demo"),
+)
+INSTANCES = join(SWITCH, {DOMAIN.uuid: DOMAIN}, None)
 FLOWS = (
     Flow(71, 10, 'reg5=0x4,in_port="tap1"', 0x1F, Scope(in_port=4), Effect("resubmit")),
     Flow(71, 9, "reg5=0x5", 0x1F, Scope(reg5=5), Effect("resubmit")),
@@ -77,7 +87,7 @@ def growth(
     first: TableFlows | None, second: TableFlows, only: frozenset[int] | None = None
 ) -> Growth:
     before = snapshot(0.0, *([] if first is None else [first]))
-    return compare(before, snapshot(10.0, second), SWITCH.ports("br-int"), only)
+    return compare(before, snapshot(10.0, second), SWITCH.ports("br-int"), only, INSTANCES)
 
 
 def packets(of: Growth) -> dict[str, int]:
@@ -244,6 +254,20 @@ def test_an_interface_is_known_by_its_name_its_neutron_port_and_its_addresses(na
     assert choose(SWITCH, None, name) == {"br-int": frozenset({4})}
 
 
+@pytest.mark.parametrize("name", [DOMAIN.uuid.upper(), "instance-00000007", "instance02"])
+def test_an_instance_is_known_by_its_id_its_name_and_its_domain(name: str) -> None:
+    assert choose(SWITCH, None, None, devices_of(name, INSTANCES)) == {"br-int": frozenset({4})}
+
+
+def test_says_which_instances_there_are_and_which_have_nothing_here() -> None:
+    with pytest.raises(NothingToCompareError) as raised:
+        devices_of("instance03", INSTANCES)
+    assert raised.value.lines == ("no instance instance03; there are: instance-00000007",)
+    with pytest.raises(NothingToCompareError) as raised:
+        choose(SWITCH, "br-tun", None, frozenset({"tap1"}))
+    assert raised.value.lines == ("no interface of it on Open vSwitch; there are: tap1",)
+
+
 def test_all_bridges_are_watched_unless_one_is_named() -> None:
     assert choose(SWITCH, None, None) == {"br-int": None, "br-tun": None}
     assert choose(SWITCH, "br-tun", None) == {"br-tun": None}
@@ -294,7 +318,9 @@ def test_prints_the_flows_that_lost_most_first() -> None:
         "      7        0.7    700  lost  br-int  71 base_egress  tap1       from_instance\n"
         '    priority=10,reg5=0x4,in_port="tap1"  action=resubmit  cookie=0x1f'
         "  iface-id=648437e1-0db8-4d51-8237-84c4dbd8d6e2\n"
-        "    vm-uuid=2337b0eb-372c-43b8-923e-90a89337d211  attached-mac=fa:16:3e:00:00:01\n"
+        "    vm-uuid=2337b0eb-372c-43b8-923e-90a89337d211  attached-mac=fa:16:3e:00:00:01"
+        "  domain=instance-00000007\n"
+        "    instance=instance02  project=demo\n"
         "\n"
         "lost: 19 packets, 1.9/s, in 2 flows\n"
         "copy: 0 packets, 0.0/s, in 0 flows\n"
@@ -377,6 +403,10 @@ def test_the_json_object_has_the_keys_that_its_documentation_names() -> None:
                 "iface_id": TAP.iface_id,
                 "vm_uuid": TAP.vm_uuid,
                 "attached_mac": TAP.attached_mac,
+                "domain": "instance-00000007",
+                "instance_id": DOMAIN.uuid,
+                "instance_name": "instance02",
+                "project_name": "demo",
                 "priority": 10,
                 "match": 'reg5=0x4,in_port="tap1"',
                 "action": "resubmit",

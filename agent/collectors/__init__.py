@@ -9,8 +9,10 @@ from agent.collectors import (
     conntrack_zone,
     coverage,
     datapath,
+    domain,
     drop,
     flow,
+    instance,
     interface,
     link,
     linux_bridge,
@@ -35,8 +37,10 @@ COLLECTORS: tuple[Collector, ...] = (
     conntrack_zone.COLLECTOR,
     coverage.COLLECTOR,
     datapath.COLLECTOR,
+    domain.COLLECTOR,
     drop.COLLECTOR,
     flow.COLLECTOR,
+    instance.COLLECTOR,
     interface.COLLECTOR,
     link.COLLECTOR,
     linux_bridge.COLLECTOR,
@@ -63,3 +67,5 @@ OF_SWITCH: frozenset[str] = frozenset(
     }
 )  # fmt: skip
 """Those that have nothing to show on a node without Open vSwitch."""
+OF_HYPERVISOR: frozenset[str] = frozenset({"domain"})
+"""Those that have nothing to show on a node without libvirt."""

@@ -9,11 +9,12 @@ Numbers are of the time between the two readings; ``null`` is what is not known 
 - ``flows``: of each that grew, those with most packets first, ``bridge``, ``table``,
   ``table_name``, ``kind``, ``packets``, ``packets_per_second``, ``bytes``; of the port whose
   packets they are ``interface``, ``direction`` (``from_instance``, ``to_instance``), ``iface_id``
-  (the Neutron port), ``vm_uuid``, ``attached_mac``; of the flow ``priority``, ``match``,
+  (the Neutron port), ``vm_uuid``, ``attached_mac``; of the instance ``domain`` (libvirt's name),
+  ``instance_id``, ``instance_name``, ``project_name``; of the flow ``priority``, ``match``,
   ``action``, ``cookie`` (text, ``0x…``). Only of kind lost without ``--all-kinds``.
 - ``totals``: by kind, always all three, ``flows``, ``packets``, ``packets_per_second``, ``bytes``.
-- ``shared_packets``: with ``--interface``, packets of kind lost in flows that do not tell whose
-  packets they meet, and that are not in ``flows``.
+- ``shared_packets``: with ``--interface`` or ``--instance``, packets of kind lost in flows that do
+  not tell whose packets they meet, and that are not in ``flows``.
 - ``changed_packets``: of flows that deliver nothing now, but were judged otherwise at the first
   reading: which of the packets came before the change is not known.
 - ``unattributed`` and ``missed``: of each table with some ``bridge``, ``table``, ``table_name``,
@@ -48,7 +49,7 @@ def _report(report: Report) -> dict[str, Any]:
         ],
         "flows": [_flow(one) for one in report.grown(*report.kinds)],
         "totals": {kind: _total(report.grown(kind)) for kind in BOOKED},
-        "shared_packets": None if report.interface is None else sum(one.shared for one in bridges),
+        "shared_packets": None if report.whose is None else sum(one.shared for one in bridges),
         "changed_packets": sum(one.changed for one in bridges),
         "unattributed": [_unseen(table) for each in bridges for table in each.unattributed],
         "missed": [_unseen(table) for each in bridges for table in each.missed],
@@ -57,7 +58,7 @@ def _report(report: Report) -> dict[str, Any]:
 
 
 def _flow(one: Grown) -> dict[str, Any]:
-    interface = one.interface
+    interface, instance = one.interface, one.instance
     return {
         "bridge": one.bridge,
         "table": one.flow.table_id,
@@ -71,6 +72,10 @@ def _flow(one: Grown) -> dict[str, Any]:
         "iface_id": interface.iface_id if interface else None,
         "vm_uuid": interface.vm_uuid if interface else None,
         "attached_mac": interface.attached_mac if interface else None,
+        "domain": instance.domain_name if instance else None,
+        "instance_id": instance.instance_id if instance else None,
+        "instance_name": instance.instance_name if instance else None,
+        "project_name": instance.project_name if instance else None,
         "priority": one.flow.priority,
         "match": one.flow.match,
         "action": one.flow.effect.action,

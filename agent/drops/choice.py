@@ -1,7 +1,8 @@
-"""What a person named, a bridge and an interface, found in the database."""
+"""What a person named, a bridge, an interface or an instance, found in what is known."""
 
 from collections.abc import Iterable, Mapping
 
+from agent.model.instance import InstanceInterface
 from agent.model.switch import Bridge, Interface, Switch
 
 Chosen = Mapping[str, frozenset[int] | None]
@@ -22,7 +23,12 @@ class NothingToCompareError(Exception):
         self.lines = lines
 
 
-def choose(switch: Switch, bridge: str | None, interface: str | None) -> Chosen:
+def choose(
+    switch: Switch,
+    bridge: str | None,
+    interface: str | None,
+    devices: frozenset[str] | None = None,
+) -> Chosen:
     """Find bridges and ports.
 
     Args:
@@ -30,6 +36,7 @@ def choose(switch: Switch, bridge: str | None, interface: str | None) -> Chosen:
         bridge: Its name; ``None`` for all.
         interface: Interface.name, the Neutron port (external_ids:iface-id) or a MAC address: the
             instance's (external_ids:attached-mac) or the device's (mac_in_use); ``None`` for all.
+        devices: Only interfaces of these names; ``None`` for all.
 
     Raises:
         NothingToCompareError: If there is no such bridge or interface, or no OpenFlow port to it.
@@ -38,13 +45,19 @@ def choose(switch: Switch, bridge: str | None, interface: str | None) -> Chosen:
     if not bridges:
         wanted = "bridge" if bridge is None else f"bridge {bridge}"
         raise NothingToCompareError(_missing(wanted, (each.name for each in switch.bridges)))
-    if interface is None:
+    if interface is None and devices is None:
         return {each.name: None for each in bridges}
-    there = [(each, one) for each in bridges for one in _interfaces(each)]
-    found = [(each, one) for each, one in there if _is(one, interface)]
+    there = [
+        (each, one)
+        for each in bridges
+        for one in _interfaces(each)
+        if devices is None or one.name in devices
+    ]
+    found = [(each, one) for each, one in there if interface is None or _is(one, interface)]
     if not found:
-        names = (one.name for _, one in there)
-        raise NothingToCompareError(_missing(f"interface {interface}", names))
+        names = (one.name for _, one in there) if interface else devices or ()
+        wanted = f"interface {interface}" if interface else "interface of it on Open vSwitch"
+        raise NothingToCompareError(_missing(wanted, names))
     chosen: dict[str, frozenset[int] | None] = {}
     for owner, one in found:
         if one.openflow_port is not None:
@@ -52,6 +65,28 @@ def choose(switch: Switch, bridge: str | None, interface: str | None) -> Chosen:
     if not chosen:
         raise NothingToCompareError(*(_without_port(owner, one) for owner, one in found))
     return chosen
+
+
+def devices_of(instance: str, instances: Mapping[str, InstanceInterface]) -> frozenset[str]:
+    """Find an instance's devices.
+
+    Args:
+        instance: Its id, its name or libvirt's name of its domain.
+        instances: Whose a device is, by its name.
+
+    Raises:
+        NothingToCompareError: If there is no such instance.
+    """
+    found = frozenset(name for name, row in instances.items() if _is_of(row, instance))
+    if not found:
+        names = {row.domain_name or row.instance_id or "" for row in instances.values()}
+        raise NothingToCompareError(_missing(f"instance {instance}", names))
+    return found
+
+
+def _is_of(row: InstanceInterface, wanted: str) -> bool:
+    names = row.instance_name, row.domain_name
+    return wanted in names or (row.instance_id or "").lower() == wanted.lower()
 
 
 def _interfaces(bridge: Bridge) -> Iterable[Interface]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from agent.config import Settings
 from agent.drops import as_json, text
-from agent.drops.choice import NothingToCompareError, choose
+from agent.drops.choice import Chosen, NothingToCompareError, choose, devices_of
 from agent.drops.growth import compare, obstacle
 from agent.drops.printable import printable
 from agent.drops.report import BOOKED, Growth, Report
@@ -27,6 +27,7 @@ class Question:
     Attributes:
         bridge: The only bridge to watch; ``None`` for all.
         interface: The only interface, by its name, Neutron port or MAC address; ``None`` for all.
+        instance: The only instance, by its id, its name or its domain's; ``None`` for all.
         seconds: From the end of the first reading to the second.
         all_kinds: Show flows of kinds copy and patch too.
         json: Answer with a JSON object.
@@ -34,6 +35,7 @@ class Question:
 
     bridge: str | None = None
     interface: str | None = None
+    instance: str | None = None
     seconds: float = DEFAULT_SECONDS
     all_kinds: bool = False
     json: bool = False
@@ -60,7 +62,7 @@ async def _watch(settings: Settings, question: Question) -> Report:
         raise NothingToCompareError("Open vSwitch is switched off: ovs.enabled is false")
     watch = Watch(settings, _say)
     async with watch.running():
-        chosen = choose(await watch.switch(), question.bridge, question.interface)
+        chosen = await _chosen(watch, question)
         watch.narrow(chosen)
         first = await watch.first()
         names = ", ".join(sorted(first))
@@ -68,11 +70,11 @@ async def _watch(settings: Settings, question: Question) -> Report:
         with _ctrl_c() as stop:
             await wait(stop, question.seconds)
             second = await watch.second(stop)
-        switch = await watch.switch()
+        switch, instances = await watch.switch(), await watch.instances()
         problems = [watch.reason(bridge) for bridge in chosen.keys() - second.keys()]
-    with contextlib.suppress(NothingToCompareError):
-        # An instance that was started anew has another port.
-        chosen = {**chosen, **choose(switch, question.bridge, question.interface)}
+        with contextlib.suppress(NothingToCompareError):
+            # An instance that was started anew has another port.
+            chosen = {**chosen, **await _chosen(watch, question)}
     growths: list[Growth] = []
     for bridge, now in second.items():
         then = first.get(bridge)
@@ -80,12 +82,20 @@ async def _watch(settings: Settings, question: Question) -> Report:
         if then is None or problem is not None:
             problems.append(f"{bridge}: {problem}")
         else:
-            growths.append(compare(then, now, switch.ports(bridge), chosen[bridge]))
+            growths.append(compare(then, now, switch.ports(bridge), chosen[bridge], instances))
     if not growths:
         raise NothingToCompareError(*sorted(problems))
     kinds = BOOKED if question.all_kinds else BOOKED[:1]
     growths.sort(key=lambda growth: growth.bridge)
-    return Report(kinds, question.interface, tuple(growths), tuple(sorted(problems)))
+    whose = question.interface or question.instance
+    return Report(kinds, whose, tuple(growths), tuple(sorted(problems)))
+
+
+async def _chosen(watch: Watch, question: Question) -> Chosen:
+    devices: frozenset[str] | None = None
+    if question.instance is not None:
+        devices = devices_of(question.instance, await watch.instances())
+    return choose(await watch.switch(), question.bridge, question.interface, devices)
 
 
 def _say(line: str) -> None:

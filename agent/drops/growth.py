@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from agent.drops.report import BOOKED, Grown, Growth, Unseen
 from agent.model.bridge import TableStats
 from agent.model.flow import ABSENT, KINDS, UNKNOWN, Counts, FlowReading, TableFlows
+from agent.model.instance import InstanceInterface
 from agent.model.switch import Interface
 
 LOST = "lost"
@@ -52,6 +53,7 @@ def compare(
     second: Snapshot,
     ports: Mapping[int, Interface],
     only: frozenset[int] | None = None,
+    instances: Mapping[str, InstanceInterface] | None = None,
 ) -> Growth:
     """Compare two readings of a bridge.
 
@@ -66,9 +68,10 @@ def compare(
             counts.
         ports: Interfaces by OpenFlow port number.
         only: Ports whose flows are wanted, by owner or in_port; ``None`` for all flows.
+        instances: Whose the interfaces are, by their names.
     """
     reading = second.reading
-    pair = _Pair(first, second, ports)
+    pair = _Pair(first, second, ports, instances or {})
     watched = dict.fromkeys(BOOKED, 0)
     grown: list[Grown] = []
     shared = changed = 0
@@ -101,12 +104,19 @@ def compare(
 class _Pair:
     """Two readings of a bridge, and the interfaces by OpenFlow port number."""
 
-    def __init__(self, first: Snapshot, second: Snapshot, ports: Mapping[int, Interface]) -> None:
+    def __init__(
+        self,
+        first: Snapshot,
+        second: Snapshot,
+        ports: Mapping[int, Interface],
+        instances: Mapping[str, InstanceInterface],
+    ) -> None:
         self.seconds = second.taken_seconds - first.taken_seconds
         self._before = {table.table_id: table for table in first.reading.tables}
         self._bridge, self._fate = second.reading.bridge, second.reading.fate
         self._judged = first.reading.fate.kinds
         self._ports = ports
+        self._instances = instances
 
     def grown(self, table: TableFlows, places: Places, *, alike: bool = True) -> Iterator[Grown]:
         """Yield those of a table's flows that grew and were judged alike before, or otherwise."""
@@ -120,6 +130,7 @@ class _Pair:
             port, direction = self._owner(table, place)
             if port is None:
                 port = table.flows[place].scope.in_port
+            interface = None if port is None else self._ports.get(port)
             yield Grown(
                 bridge=self._bridge,
                 table_name=self._fate.names.get(table.table_id),
@@ -128,8 +139,9 @@ class _Pair:
                 packets=count,
                 packets_per_second=count / self.seconds,
                 octets=None if size == UNKNOWN else int(size),
-                interface=None if port is None else self._ports.get(port),
+                interface=interface,
                 direction=direction,
+                instance=self._instances.get(interface.name) if interface else None,
             )
 
     def divide(

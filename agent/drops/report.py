@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from agent.model.flow import Flow
+from agent.model.instance import InstanceInterface
 from agent.model.switch import Interface
 
 BOOKED = ("lost", "copy", "patch")
@@ -25,6 +26,7 @@ class Grown:
         interface: Whose packets they are, else the flow's in_port; ``None`` when several ports'
             or nobody's.
         direction: from_instance or to_instance; ``None`` when they are nobody's.
+        instance: Whose the interface is; ``None`` when it is no instance's, or nobody knows.
     """
 
     bridge: str
@@ -36,6 +38,7 @@ class Grown:
     octets: int | None
     interface: Interface | None = None
     direction: str | None = None
+    instance: InstanceInterface | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +89,14 @@ class Report:
 
     Attributes:
         kinds: Whose flows are wanted.
-        interface: Whose packets are wanted, as it was named; ``None`` for all.
+        whose: The interface or the instance whose packets are wanted, as it was named; ``None``
+            for all.
         bridges: Those that could be compared, A to Z.
         problems: One line for each that could not.
     """
 
     kinds: tuple[str, ...]
-    interface: str | None
+    whose: str | None
     bridges: tuple[Growth, ...]
     problems: tuple[str, ...] = ()
 

@@ -49,7 +49,7 @@ def _heading(report: Report) -> str:
 
 def _nothing(report: Report) -> str:
     watched = sum(each.watched[kind] for each in report.bridges for kind in report.kinds)
-    whose = "" if report.interface is None else f" of {report.interface}"
+    whose = "" if report.whose is None else f" of {report.whose}"
     return f"nothing grew of {_count(watched, 'flow')}{whose} of kind {', '.join(report.kinds)}"
 
 
@@ -90,6 +90,14 @@ def _details(one: Grown) -> Iterator[str]:
             ("iface-id", one.interface.iface_id),
             ("vm-uuid", one.interface.vm_uuid),
             ("attached-mac", one.interface.attached_mac),
+        ):
+            if value:
+                yield f"{name}={value}"
+    if one.instance is not None:
+        for name, value in (
+            ("domain", one.instance.domain_name),
+            ("instance", one.instance.instance_name),
+            ("project", one.instance.project_name),
         ):
             if value:
                 yield f"{name}={value}"

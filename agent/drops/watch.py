@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Collection, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 
 from agent.check import HINTS
@@ -11,7 +11,9 @@ from agent.drops.choice import NothingToCompareError
 from agent.drops.growth import Snapshot
 from agent.errors import SourceError
 from agent.health import SourceHealth
+from agent.model.instance import InstanceInterface, join
 from agent.model.switch import Switch
+from agent.sources.hypervisor import HypervisorSource
 from agent.sources.openflow import OpenFlowSource
 from agent.sources.ovsdb import OvsdbSource
 from agent.store import Store
@@ -19,6 +21,9 @@ from agent.supervise import Backoff, keep_running
 
 DATABASE_SECONDS = 6.0
 """A server that says nothing is given up by its own deadline, of 5 s, which tells more."""
+HYPERVISOR_SECONDS = 3.0
+"""How long instances without a name are worth: what is lost is known without libvirt."""
+UNNAMED = "not all instances are named: libvirt"
 RETRY_SECONDS = 2.0
 PATIENCE_SECONDS = 60.0
 """How long a bridge that is spared is asked for again, unless the agent's share of the switch's
@@ -33,7 +38,8 @@ class Watch:
 
     Args:
         settings: The configuration.
-        tell: Gets a line when a bridge is spared and has to be waited for.
+        tell: Gets a line when a bridge is spared and has to be waited for, and when libvirt does
+            not say whose devices are.
     """
 
     def __init__(self, settings: Settings, tell: Callable[[str], None]) -> None:
@@ -45,23 +51,34 @@ class Watch:
         self._ovsdb = SourceHealth("ovsdb", subscription=True)
         self._openflow = SourceHealth("openflow")
         self._source = OpenFlowSource(self._settings, self._store, self._openflow)
+        libvirt = SourceHealth("libvirt", settings.libvirt.enabled is True)
+        self._hypervisor = HypervisorSource(self._settings, self._store, libvirt)
+        self._waited = False
         self._asked = asyncio.Event()
         self._switch: Switch | None = None
         self._only: frozenset[str] | None = None
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Follow the database; at the end close everything."""
+        """Follow the database and libvirt; at the end close everything."""
         source = OvsdbSource(self._settings.ovs.remote, self._publish, self._ovsdb.event)
-        task = asyncio.create_task(keep_running(source.run, self._down, Backoff()), name="ovsdb")
+        following = [keep_running(source.run, self._down, Backoff())]
+        if self._settings.libvirt.enabled is not False:
+            owners = self._hypervisor
+            following.append(keep_running(owners.run, owners.down, Backoff()))
+        else:
+            self._hypervisor.settled.set()
+        tasks = [asyncio.create_task(each) for each in following]
         try:
             yield
         finally:
-            task.cancel()
-            await asyncio.wait({task})
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
             self._source.close()
-            if not task.cancelled():
-                task.result()  # it ends by itself only with a bug
+            for task in tasks:
+                if not task.cancelled():
+                    task.result()  # it ends by itself only with a bug
 
     async def switch(self) -> Switch:
         """Return what the database says.
@@ -75,6 +92,23 @@ class Watch:
         if self._switch is None:
             raise NothingToCompareError(*_reasons(self._ovsdb))
         return self._switch
+
+    async def instances(self) -> Mapping[str, InstanceInterface]:
+        """Return whose a device is, by its name; without libvirt's names where it says nothing.
+
+        It is waited for once, and if that was in vain a person is told.
+        """
+        settled = self._hypervisor.settled
+        if not self._waited:
+            self._waited = True
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(HYPERVISOR_SECONDS):
+                    await settled.wait()
+            for problem in self._hypervisor.health.status()["problems"].values():
+                self._tell(f"{UNNAMED}: {problem['reason']}: {problem['detail']}")
+            if not settled.is_set():
+                self._tell(f"{UNNAMED}: no answer in {HYPERVISOR_SECONDS:g} s")
+        return join(await self.switch(), self._store.domains.known().value, None)
 
     def narrow(self, bridges: Collection[str]) -> None:
         """Leave all other bridges in peace."""

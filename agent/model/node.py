@@ -7,6 +7,7 @@ from typing import Generic, TypeVar
 from agent.errors import Reason, UnknownFactError
 from agent.model.bridge import BridgeReading
 from agent.model.datapath import Bond, Conntrack, Datapath, Fdb, Pmd, Upcalls, Vswitchd
+from agent.model.domain import DomainCounters, Domains, ShownInterfaces
 from agent.model.flow import FlowReading
 from agent.model.kernel_datapath import KernelDatapath
 from agent.model.link import LinkCounters, LinkPatterns, Qdisc
@@ -93,7 +94,8 @@ class Node:
     """Everything that collectors may look at. Readings are there only when they are fresh.
 
     Mappings are by bridge name; ``namespaces`` by the namespace's, ``""`` for the host's own, and
-    ``conntrack_zones`` are entries of the host's own table by zone. ``link_patterns`` is a setting.
+    ``conntrack_zones`` are entries of the host's own table by zone, ``domains`` by uuid.
+    ``link_patterns`` and ``domain_interfaces`` are settings.
     """
 
     agent: AgentFacts
@@ -113,4 +115,7 @@ class Node:
     conntrack_tables: Known[tuple[ConntrackTable, ...]] = Known("conntrack tables")
     conntrack_zones: Known[Mapping[int, int]] = Known("conntrack zones")
     kernel_datapaths: Known[tuple[KernelDatapath, ...]] = Known("kernel datapaths")
+    domains: Known[Domains] = Known("domains")
+    domain_counters: Known[DomainCounters] = Known("domain counters")
     link_patterns: LinkPatterns = field(default_factory=LinkPatterns)
+    domain_interfaces: ShownInterfaces = "always"

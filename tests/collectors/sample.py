@@ -44,7 +44,7 @@ from agent.model.kernel_datapath import KernelDatapath, Vport, ZoneLimit
 from agent.model.namespace import HOST, ConntrackTable
 from agent.model.node import AgentFacts, CollectorFacts, Known, Node, SourceFacts
 from agent.model.switch import Bfd, Bridge, Controller, Interface, Manager, Port, Switch
-from tests.collectors import sample_links
+from tests.collectors import sample_domains, sample_links
 
 CONTROLLERS = (Controller("tcp:127.0.0.1:6633", connected=True, role="master"),)
 NO_DEVICE = "could not open network device {} (No such device)"
@@ -579,4 +579,6 @@ def node() -> Node:
         conntrack_tables=Known("conntrack tables", CONNTRACK_TABLES),
         conntrack_zones=Known("conntrack zones", {17: 20, 0: 11, 4: 30}),
         kernel_datapaths=Known("kernel datapaths", (KERNEL_DATAPATH,)),
+        domains=Known("domains", sample_domains.DOMAINS),
+        domain_counters=Known("domain counters", sample_domains.COUNTERS),
     )

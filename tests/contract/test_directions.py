@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "pipelines": {"model", "pipelines"},
     "addresses": set(),
     "flow_rules": set(),
-    "sections": {"addresses", "flow_rules"},
+    "sections": {"addresses", "flow_rules", "model"},
     "config": {"collectors", "sections"},
     "sources": {
         "addresses",
@@ -106,6 +106,7 @@ def test_every_part_of_the_tree_has_a_rule_or_wires() -> None:
         "drops",
         "kernel_side",
         "once",
+        "status",
     }
 
 

@@ -1,0 +1,160 @@
+"""The domains of one connection: listed once, then each read again when an event says so."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import libvirt
+
+from agent.errors import ParseError, Reason, SourceError
+from agent.model.domain import Domain, Domains
+from agent.model.instance import VHOSTUSER
+from agent.sources.hypervisor_errors import errors, is_gone, source_error
+from agent.wire.domain_stats import Row, interface_row, interfaces_of
+from agent.wire.domain_xml import Description, parse_domain_xml
+from agent.wire.text import clean
+
+STATISTICS = libvirt.VIR_DOMAIN_STATS_STATE | libvirt.VIR_DOMAIN_STATS_INTERFACE
+"""Neither needs qemu's monitor: a domain that is busy (migrates, shuts down) is not waited for."""
+ACTIVE = libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE
+NOWAIT = libvirt.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT
+"""Since libvirt 4.5; whatever else it may want of a busy domain, it leaves out."""
+
+
+class KnownDomains:
+    """What is known of the domains of a connection; belongs to the connection's thread.
+
+    Args:
+        connection: libvirt's.
+        limit: How many are remembered.
+        names: Whether names in Nova's metadata are kept.
+
+    Attributes:
+        beyond: How many there are beyond the limit.
+        problems: Why a domain's XML cannot be read, by the domain's name.
+    """
+
+    def __init__(self, connection: Any, limit: int, *, names: bool) -> None:
+        self._connection = connection
+        self._limit = limit
+        self._names = names
+        self._flags = ACTIVE | NOWAIT
+        self._listed: dict[str, Any] = {}
+        self._handles: dict[str, Any] = {}
+        self._domains: dict[str, Domain] = {}
+        self._failed: dict[str, SourceError] = {}
+        self.beyond = 0
+
+    @property
+    def domains(self) -> Domains:
+        """A copy of what is known, by uuid."""
+        return dict(self._domains)
+
+    @property
+    def problems(self) -> dict[str, SourceError]:
+        """Why a domain's XML cannot be read, by the domain's name."""
+        return {self._domains[uuid].name: error for uuid, error in self._failed.items()}
+
+    def list(self) -> list[str]:
+        """Ask which domains there are, and forget those that are not.
+
+        Returns:
+            Their uuids, each to be read.
+
+        Raises:
+            SourceError: If libvirt does not say.
+        """
+        with errors("list of domains"):
+            handles = self._connection.listAllDomains()
+        there = {handle.UUIDString(): handle for handle in handles[: self._limit]}
+        self.beyond = len(handles) - len(there)
+        for uuid in self._domains.keys() - there.keys():
+            self._forget(uuid)
+        self._listed = there
+        return list(there)
+
+    def read(self, uuid: str) -> None:
+        """Read one domain again; one that is gone is forgotten.
+
+        Raises:
+            SourceError: If libvirt does not answer; not for a domain that cannot be understood.
+            UnicodeDecodeError: If its answer is not UTF-8.
+        """
+        if uuid not in self._domains and len(self._domains) >= self._limit:
+            self.beyond = max(self.beyond, 1)
+            return
+        try:
+            # A handle keeps the name that it was made with, so an event asks for a new one.
+            handle = self._listed.pop(uuid, None) or self._connection.lookupByUUIDString(uuid)
+            name, xml, state = clean(handle.name()), handle.XMLDesc(), handle.state()[0]
+        except libvirt.libvirtError as error:
+            if not is_gone(error):
+                raise source_error("domain", error) from error
+            self._forget(uuid)
+            return
+        self._handles[uuid] = handle
+        self._keep(uuid, name, state, xml)
+
+    def _keep(self, uuid: str, name: str, state: int, xml: str) -> None:
+        try:
+            told = parse_domain_xml(xml)
+            self._failed.pop(uuid, None)
+        except ParseError as error:
+            self._failed[uuid] = SourceError(Reason.MALFORMED, f"domain XML: {error}")
+            told = Description(interfaces=(), owner=None)
+        owner = told.owner if told.owner is None or self._names else told.owner.without_names()
+        self._domains[uuid] = Domain(uuid, name, state, told.interfaces, owner)
+
+    def _forget(self, uuid: str) -> None:
+        self._handles.pop(uuid, None)
+        self._domains.pop(uuid, None)
+        self._failed.pop(uuid, None)
+
+    def statistics(self) -> Iterator[Row]:
+        """Read what the interfaces of all active domains count: in one question.
+
+        vhostuser interfaces are left out: for each of them libvirt would start ovs-vsctl. A domain
+        that has one is asked for its other interfaces one by one.
+
+        Raises:
+            SourceError: If libvirt does not answer.
+        """
+        apart = {
+            uuid
+            for uuid, domain in self._domains.items()
+            if any(plug.type == VHOSTUSER for plug in domain.interfaces)
+        }
+        with errors("statistics of domains"):
+            for handle, statistics in self._records(apart):
+                yield from interfaces_of(clean(handle.name()), statistics)
+            for uuid in apart:
+                yield from self._one_by_one(self._domains[uuid])
+
+    def _records(self, apart: set[str]) -> Any:
+        if apart:
+            handles = [handle for uuid, handle in self._handles.items() if uuid not in apart]
+            if not handles:
+                return []
+            return self._asked(
+                lambda flags: self._connection.domainListGetStats(handles, STATISTICS, flags)
+            )
+        return self._asked(lambda flags: self._connection.getAllDomainStats(STATISTICS, flags))
+
+    def _asked(self, ask: Any) -> Any:
+        try:
+            return ask(self._flags)
+        except libvirt.libvirtError as error:
+            if error.get_error_code() != libvirt.VIR_ERR_INVALID_ARG or not self._flags & NOWAIT:
+                raise
+            self._flags &= ~NOWAIT
+            return ask(self._flags)
+
+    def _one_by_one(self, domain: Domain) -> Iterator[Row]:
+        for plug in domain.interfaces if domain.active else ():
+            if plug.target_device and plug.type != VHOSTUSER:
+                try:
+                    numbers = self._handles[domain.uuid].interfaceStats(plug.target_device)
+                except libvirt.libvirtError:
+                    if not self._connection.isAlive():
+                        raise
+                    continue  # it has just gone
+                yield interface_row(domain.name, plug.target_device, numbers)

@@ -1,0 +1,157 @@
+"""The thread that speaks to libvirt: one connection, from its opening to its end.
+
+Every call of the library blocks until libvirt answers, so all are made here, one at a time, and
+the event loop watches how long the current one takes (``Asking``). What nobody waits for any more
+ends by itself, in this thread, when libvirt answers or keepalive gives it up.
+"""
+
+import contextlib
+import queue
+import time
+from collections import Counter
+from typing import Any, Never
+
+import libvirt
+
+from agent.config import Settings
+from agent.errors import Reason, SourceError
+from agent.model.domain import DomainCounters
+from agent.sources.handover import Handover
+from agent.sources.hypervisor_domains import KnownDomains
+from agent.sources.hypervisor_errors import errors
+from agent.sources.hypervisor_events import start_loop, subscribe, unsubscribe
+from agent.sources.hypervisor_words import Ask, Asking, Closed, Heard, Stop, Told, Word
+from agent.wire.domain_stats import columns
+
+KEEPALIVE_SECONDS, KEEPALIVE_COUNT = 5, 3
+"""A peer that says nothing for 20 s is given up by the library: every call ends then."""
+PUBLISH_SECONDS = 0.05
+"""Between two publications while more domains wait to be read."""
+RELIST_SECONDS = 600.0
+"""Some changes of a domain (virDomainUpdateDeviceFlags) make no event."""
+
+
+class StoppedError(Exception):
+    """Nobody wants to know any more."""
+
+
+class Session:
+    """What the thread does; ``run`` is it.
+
+    Args:
+        settings: The configuration.
+        inbox: All that it is told: by events, by scrapes, by who wants it to end.
+        handover: Gets what is found out.
+        asking: What is asked, while it is.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        inbox: "queue.SimpleQueue[Word]",
+        handover: Handover[Told],
+        asking: Asking,
+    ) -> None:
+        self._uri = settings.libvirt.uri
+        self._limit = settings.limits.domains
+        self._names = settings.identity.names
+        self._inbox = inbox
+        self._handover = handover
+        self._asking = asking
+        self._told: Told | None = None
+        self._events: Counter[str] = Counter()
+        self._waiting: dict[str, None] = {}
+        """uuids of domains to read, those that wait longest first."""
+        self._interfaces: tuple[tuple[str, str], ...] = ()
+
+    def run(self) -> Never:
+        """Connect, list and follow.
+
+        Raises:
+            StoppedError: When told to end.
+            SourceError: When libvirt cannot be reached or understood, or the connection ends.
+        """
+        start_loop()
+        with self._asking.of("connection"), errors(self._uri):
+            connection = libvirt.openReadOnly(self._uri)
+        callbacks: list[int] = []
+        try:
+            with self._asking.of("events"), errors(self._uri):
+                connection.registerCloseCallback(self._on_closed, None)
+                connection.setKeepAlive(KEEPALIVE_SECONDS, KEEPALIVE_COUNT)
+                callbacks = subscribe(connection, self._inbox.put)
+            self._follow(KnownDomains(connection, self._limit, names=self._names))
+        finally:
+            with self._asking.of("end"):
+                unsubscribe(connection, callbacks)
+                for last_word in (connection.unregisterCloseCallback, connection.close):
+                    with contextlib.suppress(libvirt.libvirtError):
+                        last_word()
+
+    def _on_closed(self, _connection: Any, reason: int, _opaque: object) -> None:
+        self._inbox.put(Closed(reason))
+
+    def _follow(self, known: KnownDomains) -> Never:
+        list_at = publish_at = 0.0
+        while True:
+            now = time.monotonic()
+            self._listen(known, 0.0 if self._waiting else list_at - now)
+            if now >= list_at:
+                with self._asking.of("list of domains"):
+                    self._waiting |= dict.fromkeys(known.list())
+                # A list is published when it has been read to its end.
+                list_at = publish_at = now + RELIST_SECONDS
+            if self._waiting:
+                uuid = next(iter(self._waiting))
+                del self._waiting[uuid]
+                with self._asking.of("domain"), errors(self._uri):
+                    known.read(uuid)
+            if not self._waiting or time.monotonic() >= publish_at:
+                self._publish(known)
+                publish_at = time.monotonic() + PUBLISH_SECONDS
+
+    def _listen(self, known: KnownDomains, seconds: float) -> None:
+        """Hear all that was said; wait so long for the first word."""
+        with contextlib.suppress(queue.Empty):
+            self._hear(self._inbox.get(timeout=seconds) if seconds > 0 else self._next(), known)
+            while True:
+                self._hear(self._next(), known)
+
+    def _next(self) -> Word:
+        return self._inbox.get_nowait()
+
+    def _hear(self, word: Word, known: KnownDomains) -> None:
+        match word:
+            case Stop():
+                raise StoppedError
+            case Closed(libvirt.VIR_CONNECT_CLOSE_REASON_KEEPALIVE):
+                raise SourceError(Reason.TIMEOUT, f"{self._uri}: no sign of life")
+            case Closed():
+                raise SourceError(Reason.BROKEN, f"{self._uri}: the connection has ended")
+            case Heard():
+                self._events[word.name] += 1
+                if word.changed:
+                    self._waiting[word.uuid] = None
+                elif self._told is not None:
+                    self._handover.put(self._told, dict(self._events))
+            case Ask():
+                self._answer(word, known)
+
+    def _answer(self, ask: Ask, known: KnownDomains) -> None:
+        answer: DomainCounters | SourceError
+        try:
+            with self._asking.of("statistics of domains"):
+                interfaces, numbers = columns(known.statistics())
+        except SourceError as error:
+            answer = error
+        else:
+            if interfaces != self._interfaces:
+                self._interfaces = interfaces
+            answer = DomainCounters(self._interfaces, numbers)
+        self._handover.say(lambda: ask.answer.set_result(answer))
+
+    def _publish(self, known: KnownDomains) -> None:
+        now = Told(known.domains, known.problems, known.beyond)
+        if now != self._told:
+            self._told = now
+        self._handover.put(self._told, dict(self._events))

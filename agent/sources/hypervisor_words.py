@@ -1,0 +1,80 @@
+"""What the thread that speaks to libvirt is told, and what it tells."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from agent.errors import SourceError
+from agent.model.domain import DomainCounters, Domains
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Nobody wants to know any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """An event of a domain; ``changed``: it has to be read again."""
+
+    name: str
+    uuid: str
+    changed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The connection has ended: virConnectCloseReason."""
+
+    reason: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Ask:
+    """A scrape asks for counters."""
+
+    answer: "asyncio.Future[DomainCounters | SourceError]"
+
+
+Word = Stop | Heard | Closed | Ask
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """All that is known of the domains.
+
+    Attributes:
+        domains: By uuid; one whose XML cannot be read is there without interfaces and owner.
+        problems: Why a domain's XML cannot be read, by its name; another error each time it was
+            read.
+        beyond: How many domains are left out because there are too many.
+    """
+
+    domains: Domains
+    problems: Mapping[str, SourceError] = field(default_factory=dict)
+    beyond: int = 0
+
+
+class Asking:
+    """What the thread waits for, for whoever watches it. Assignments are atomic."""
+
+    def __init__(self) -> None:
+        self._current: tuple[str, float] | None = None
+
+    @contextlib.contextmanager
+    def of(self, what: str) -> Iterator[None]:
+        """Note what libvirt is asked for, while it is."""
+        self._current = what, time.monotonic()
+        try:
+            yield
+        finally:
+            self._current = None
+
+    def late(self, timeout_seconds: float) -> str | None:
+        """Return what has been asked for so long without an answer."""
+        current = self._current
+        if current is None or time.monotonic() - current[1] < timeout_seconds:
+            return None
+        return current[0]
