@@ -2,9 +2,9 @@
 
 Bridges, ports, tags, patch ports, tunnel, flows, controllers and manager are those of
 ``nodes/lb_ovs``: what the commands printed on that node. Instances are taps with a guest behind
-each; the physical networks are veths with a station at the far end. What a recording cannot hold
-(the datapath, which is the userspace one here, and the ports' UUIDs) is made up, the same way
-each time.
+each, or domains where that is wanted; the physical networks are veths with a station at the far
+end. What a recording cannot hold (the datapath, which is the userspace one here, and the ports'
+UUIDs) is made up, the same way each time.
 """
 
 import re
@@ -15,6 +15,8 @@ from pathlib import Path
 from lab import namespace
 from lab.controller import Controller
 from lab.frames import Host
+from lab.hypervisor import Hypervisor
+from lab.instance import Port, read_instance
 from lab.node import Node
 from lab.process import Daemon, wait_until
 from lab.reactor import Reactor
@@ -66,22 +68,39 @@ class ComputeNode(Node):
         recording: Which one.
         wait_for_status: Return from ``start`` only when the database says that controllers and
             manager are connected, which ovs-vswitchd writes there every 5 seconds.
+        domains: Have libvirt run what the recorded ``virsh list`` shows: the two taps of the load
+            balancer are then those of a domain, and their guests send and receive through it.
 
     Attributes:
         recording: What it was built from.
         switch: The recorded ``ovs-vsctl show``.
+        instance: The load balancer's.
         guests: The guest behind each tap, by the tap's name.
         wires: The far end of each physical device: ``eth2`` (provider network, with the peer of
             the tunnel) and ``eth3`` (management network).
+        hypervisor: Runs the instance; only where domains were asked for.
     """
 
-    def __init__(self, recording: Recording | None = None, *, wait_for_status: bool = True) -> None:
+    hypervisor: Hypervisor
+    _reactor: Reactor
+
+    def __init__(
+        self,
+        recording: Recording | None = None,
+        *,
+        wait_for_status: bool = True,
+        domains: bool = False,
+    ) -> None:
         super().__init__()
         self._wait_for_status = wait_for_status
+        self._domains = domains
         self.recording = recording or Recording(NODES / "lb_ovs")
         self.switch = parse_show(self.recording.text("vsctl-show.txt"))
         self.guests: dict[str, Station] = {}
         self.wires: dict[str, Station] = {}
+        taps = parse_domain_macs(self.recording.text("virsh-interfaces.xml"))
+        ports = {tap: Port(neutron_port(tap), self._hosts(tap)) for tap in taps}
+        self.instance = read_instance(self.recording.directory, ports)
         self._links = parse_links(self.recording.text("ip-d-link.txt"))
         self._manager: Daemon | None = None
 
@@ -101,14 +120,31 @@ class ComputeNode(Node):
             self.ofctl("add-flows", bridge, "-", stdin=lines)
         self.appctl("tnl/neigh/set", TUNNEL_BRIDGE, self._tunnel_ip("remote_ip"), VTEP_MAC)
 
+    def stop_instance(self) -> None:
+        """Destroy the instance's domain and take its ports off the switch, as Nova does."""
+        self.hypervisor.destroy_domain(self.instance.domain)
+        ports = [word for tap in self.instance.ports for word in ("--", "del-port", tap)]
+        self.vsctl(*ports)
+
+    def start_instance(self) -> None:
+        """Start it again, with new taps, new ports of the old numbers and new guests."""
+        self._start_domain()
+        commands: list[str] = []
+        for bridge in self.switch.bridges.values():
+            for tap in bridge.interfaces.keys() & self.instance.ports.keys():
+                commands += self._port_commands(bridge.name, bridge.interfaces[tap])
+        self.vsctl(*commands)
+
     # -- from here on in the order of building -------------------------------------------------
 
     def _build(self) -> None:
         super()._build()
-        reactor = Reactor(f"{self.name}-stations")
-        self._stack.callback(reactor.close)
-        self._add_devices(reactor)
-        Controller(reactor, self.name, ("127.0.0.1", 6633))
+        self._reactor = Reactor(f"{self.name}-stations")
+        self._stack.callback(self._reactor.close)
+        if self._domains:
+            self._add_domain()
+        self._add_devices()
+        Controller(self._reactor, self.name, ("127.0.0.1", 6633))
         self._add_bridges()
         self._raise_bridges()
         self.load_flows()
@@ -117,23 +153,34 @@ class ComputeNode(Node):
         if self._wait_for_status:
             wait_until(self._is_connected, what="controllers and manager to be connected")
 
-    def _add_devices(self, reactor: Reactor) -> None:
+    def _add_domain(self) -> None:
+        self.hypervisor = self._stack.enter_context(Hypervisor(self.name))
+        self.instance.define(self.hypervisor)
+        self._start_domain()
+
+    def _start_domain(self) -> None:
+        self.guests.update(self.instance.start(self.hypervisor, self._reactor))
+
+    def _add_devices(self) -> None:
+        plugged = self.instance.ports if self._domains else ()  # these libvirt makes
         for interface in self._interfaces():
             if interface.error or interface.name not in self._links:
                 continue
             if interface.type == "system":
-                self._add_wire(reactor, interface.name)
-            elif not interface.type:
-                self._add_guest(reactor, interface.name)
+                self._add_wire(interface.name)
+            elif not interface.type and interface.name not in plugged:
+                self._add_guest(interface.name)
 
-    def _add_guest(self, reactor: Reactor, tap: str) -> None:
+    def _add_guest(self, tap: str) -> None:
         descriptor = namespace.open_tap(self.name, tap)
         self._raise(tap)
-        mac, addresses = self.addresses(tap)
-        hosts = tuple(Host(mac, address) for address in addresses)
-        self.guests[tap] = Station(reactor, descriptor, hosts)
+        self.guests[tap] = Station(self._reactor, descriptor, self._hosts(tap))
 
-    def _add_wire(self, reactor: Reactor, device: str) -> None:
+    def _hosts(self, tap: str) -> tuple[Host, ...]:
+        mac, addresses = self.addresses(tap)
+        return tuple(Host(mac, address) for address in addresses)
+
+    def _add_wire(self, device: str) -> None:
         far = f"{device}-wire"
         veth = ("type", "veth", "peer", "name", far)
         self.run("ip", "link", "add", device, *veth)
@@ -145,9 +192,9 @@ class ComputeNode(Node):
             vtep = Host(VTEP_MAC, self._tunnel_ip("remote_ip"))
             hosts = (vtep, GATEWAY)
             remote = (REMOTE_INSTANCE,)
-            self.wires[device] = Vtep(reactor, descriptor, hosts, peer, VNI, remote)
+            self.wires[device] = Vtep(self._reactor, descriptor, hosts, peer, VNI, remote)
         else:
-            self.wires[device] = Station(reactor, descriptor, (MANAGEMENT,))
+            self.wires[device] = Station(self._reactor, descriptor, (MANAGEMENT,))
 
     def _raise(self, device: str) -> None:
         link = self._links[device]

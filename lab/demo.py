@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 AGENT_PORT, PROMETHEUS_PORT = 10978, 9090
 STATUS_SECONDS = 5.0
 FASTEST = 3
+PROGRAMS = (
+    *("ovs-vswitchd", "ovsdb-server", "libvirtd", "virsh", "qemu-system-x86_64", "prometheus"),
+    *("ip", "nsenter", "setpriv"),
+)
 QUERIES = (
     ("packets a second by flow", "topk(10, rate(ovs_flow_packets_total[1m]))"),
     (
@@ -42,6 +46,14 @@ QUERIES = (
         "packets lost a second, by instance's interface",
         "rate(ovs_interface_flow_dropped_packets_total[1m]) > 0",
     ),
+    (
+        "packets lost a second, by instance",
+        (
+            "rate(ovs_interface_flow_dropped_packets_total[1m])"
+            " * on (instance, interface) group_left (domain, instance_name)"
+            " dataplane_instance_interface_info > 0"
+        ),
+    ),
 )
 
 Metrics = dict[str, float]
@@ -49,9 +61,7 @@ Metrics = dict[str, float]
 
 def main() -> int:
     """Build it all, report until the end, take it all down."""
-    if missing := missing_parts(
-        "ovs-vswitchd", "ovsdb-server", "ip", "nsenter", "setpriv", "prometheus"
-    ):
+    if missing := missing_parts(*PROGRAMS):
         print(f"The demo needs {', '.join(missing)}. 'make setup' as root installs the programs.")
         return 1
     end_on_signals()
@@ -69,10 +79,11 @@ def main() -> int:
 
 
 def _run(stack: ExitStack, seconds: float) -> None:
-    print("Building the node: four bridges, three instances, 200 flows …", flush=True)
-    node = stack.enter_context(ComputeNode())
+    print("Building the node: four bridges, 200 flows, two instances, a domain …", flush=True)
+    node = stack.enter_context(ComputeNode(domains=True))
     traffic = stack.enter_context(Steady(node))
-    agent = stack.enter_context(Agent(node.rundir, port=AGENT_PORT))
+    libvirt = f"--libvirt.uri={node.hypervisor.uri}"
+    agent = stack.enter_context(Agent(node.rundir, libvirt, port=AGENT_PORT))
     job = Job([f"127.0.0.1:{agent.port}"])
     prometheus = stack.enter_context(Prometheus(job, port=PROMETHEUS_PORT))
     print(f"\n  agent       {agent.url}/metrics")

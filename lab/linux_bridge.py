@@ -1,14 +1,17 @@
 """The recorded compute node of neutron's Linux bridge agent, built again on this kernel.
 
 Bridges, members, taps and the tunnel are those of ``nodes/lb_linuxbridge``, with their addresses,
-sizes and options. Its hardware (eth0, eth3) are veths whose far ends are on no node. The recording
-shows no forwarding table: what l2population writes there is made up.
+sizes and options. Its hardware (eth0, eth3) are veths whose far ends are on no node. Taps are open
+descriptors of the lab, or a domain's where that is wanted. The recording shows no forwarding table:
+what l2population writes there is made up.
 """
 
 from lab import namespace
-from lab.compute import Recording
+from lab.compute import Recording, neutron_port
 from lab.frames import Host as Party
 from lab.host import Host
+from lab.hypervisor import Hypervisor
+from lab.instance import Port, read_instance
 from lab.process import NAMESPACES, run, wait_until
 from lab.reactor import Reactor
 from lab.recorded import NODES, Link, parse_addresses, parse_domain_macs, parse_links
@@ -32,8 +35,15 @@ without it prints it all the same, and refuses to set it."""
 class LinuxBridgeNode(Host):
     """A node that equals the recorded one.
 
+    Args:
+        domains: Have libvirt run what the recorded ``virsh list`` shows: it makes the taps of the
+            load balancer and plugs them into their bridges, and their guests send and receive
+            through the domain.
+
     Attributes:
         links: The recorded ``ip -d link show``.
+        instance: The load balancer's.
+        hypervisor: Runs the instance; only where domains were asked for.
         guests: The instance's port behind each tap, by the tap's name.
         gateway: At the far end of eth3.
         remote: An instance at the far end of the tunnel, on the node ``PEER``.
@@ -41,12 +51,18 @@ class LinuxBridgeNode(Host):
 
     gateway: Station
     remote: Station
+    hypervisor: Hypervisor
+    _reactor: Reactor
 
-    def __init__(self) -> None:
+    def __init__(self, *, domains: bool = False) -> None:
         super().__init__()
+        self._domains = domains
         self._recording = Recording(NODES / "lb_linuxbridge")
         self.links = parse_links(self._recording.text("ip-d-link.txt"))
         self.guests: dict[str, Station] = {}
+        taps = parse_domain_macs(self._recording.text("virsh-interfaces.xml"))
+        ports = {tap: Port(neutron_port(tap), self.parties(tap)) for tap in taps}
+        self.instance = read_instance(self._recording.directory, ports)
         self._world = ""
 
     @property
@@ -73,21 +89,33 @@ class LinuxBridgeNode(Host):
         """Put the cable back."""
         run("ip", "link", "set", f"{device}-wire", "up", netns=self._world)
 
+    def stop_instance(self) -> None:
+        """Destroy the instance's domain."""
+        self.hypervisor.destroy_domain(self.instance.domain)
+
+    def start_instance(self) -> None:
+        """Start it again, with new taps and new guests."""
+        self.guests.update(self.instance.start(self.hypervisor, self._reactor))
+
     def _build(self) -> None:
         super()._build()
-        reactor = Reactor(f"{self.name}-stations")
-        self._stack.callback(reactor.close)
+        self._reactor = Reactor(f"{self.name}-stations")
+        self._stack.callback(self._reactor.close)
         self._world = self.outside()
-        for link in self.links.values():
-            self._add(link, reactor)
+        plugged = self.instance.ports if self._domains else ()  # these libvirt makes
+        links = [link for link in self.links.values() if link.name not in plugged]
+        for link in links:
+            self._add(link)
             self.run("ip", "link", "set", link.name, "mtu", str(link.mtu), "address", link.mac)
-        for link in self.links.values():
+        for link in links:
             if link.master:
                 self.run("ip", "link", "set", link.name, "master", link.master)
-        for link in self.links.values():
+        for link in links:
             self.run("ip", "link", "set", link.name, "up")
+        if self._domains:
+            self._add_domain()
         self._add_peers()
-        self._add_world(reactor)
+        self._add_world()
         # the kernel takes its time to tell a bridge that a member has a carrier
         wait_until(self._is_forwarding, what="the ports of the document to forward")
 
@@ -95,7 +123,7 @@ class LinuxBridgeNode(Host):
         real = parse_links(self.run("ip", "-details", "link", "show"))
         return all(real[link.name].port_state == link.port_state for link in self.links.values())
 
-    def _add(self, link: Link, reactor: Reactor) -> None:
+    def _add(self, link: Link) -> None:
         add = ("ip", "link", "add", link.name, "type")
         if link.kind == "bridge":
             # printed and taken in hundredths of a second
@@ -105,11 +133,16 @@ class LinuxBridgeNode(Host):
             self.run(*add, "vxlan", *link.options.split())
         elif link.kind == "tun":
             descriptor = namespace.open_tap(self.name, link.name)
-            self.guests[link.name] = Station(reactor, descriptor, self.parties(link.name))
+            self.guests[link.name] = Station(self._reactor, descriptor, self.parties(link.name))
         else:
             far = ("name", f"{link.name}-wire", "netns", str(NAMESPACES / self._world))
             run(*add, "veth", "peer", *far, netns=self.name)
             run("ip", "link", "set", f"{link.name}-wire", "up", netns=self._world)
+
+    def _add_domain(self) -> None:
+        self.hypervisor = self._stack.enter_context(Hypervisor(self.name))
+        self.instance.define(self.hypervisor)
+        self.start_instance()
 
     def _add_peers(self) -> None:
         local = f"{self.links[TUNNEL].option('local')}/{NETWORK_BITS}"
@@ -123,7 +156,7 @@ class LinuxBridgeNode(Host):
     def _forward(self, mac: str, peer: str) -> None:
         self.run("bridge", "fdb", "append", mac, "dev", TUNNEL, "dst", peer)
 
-    def _add_world(self, reactor: Reactor) -> None:
+    def _add_world(self) -> None:
         """Make the peer's end of the tunnel, by the kernel, and the stations."""
         tunnel, wire = self.links[TUNNEL], f"{self.underlay.name}-wire"
         local = tunnel.option("local")
@@ -138,7 +171,7 @@ class LinuxBridgeNode(Host):
         ):
             run("ip", *words, netns=self._world)
         through = namespace.open_device(self._world, TUNNEL)
-        self.remote = Station(reactor, through, (REMOTE_INSTANCE,))
+        self.remote = Station(self._reactor, through, (REMOTE_INSTANCE,))
         (wired,) = (link.name for link in self.links.values() if not link.kind and link.master)
         at_wire = namespace.open_device(self._world, f"{wired}-wire")
-        self.gateway = Station(reactor, at_wire, (GATEWAY,))
+        self.gateway = Station(self._reactor, at_wire, (GATEWAY,))

@@ -1,6 +1,5 @@
 """Network namespaces: make, enter, delete, and sweep up after a lab that was killed."""
 
-import ctypes
 import fcntl
 import os
 import re
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from lab.process import NAMESPACES, run
+from lab.setns import CLONE_NEWNET, setns
 
 T = TypeVar("T")
 
@@ -22,7 +22,6 @@ DIRECTORIES = Path("/tmp")  # noqa: S108 - a UNIX socket's path may have 107 byt
 OWNED = re.compile(r"dpa-(?P<pid>\d+)-\d+(-\w+)?")
 """Names of this lab's namespaces and directories carry the process that answers for them."""
 
-CLONE_NEWNET = 0x40000000
 TUNSETIFF = 0x400454CA
 IFF_TAP, IFF_NO_PI = 0x0002, 0x1000
 ETH_P_ALL = 0x0003
@@ -39,7 +38,6 @@ A frame that ovs-vswitchd reads from a device goes up the kernel's own stack as 
 answer for the node's addresses a second time. It takes only what came in by the route back.
 """
 
-_libc = ctypes.CDLL(None, use_errno=True)
 _numbers = count(1)
 
 
@@ -104,13 +102,7 @@ def inside(name: str, work: Callable[[], T]) -> T:
     """
 
     def enter_and_work() -> T:
-        descriptor = os.open(NAMESPACES / name, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            if _libc.setns(descriptor, CLONE_NEWNET):
-                number = ctypes.get_errno()
-                raise OSError(number, os.strerror(number), name)
-        finally:
-            os.close(descriptor)
+        setns(NAMESPACES / name, CLONE_NEWNET)
         return work()
 
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"in-{name}") as thread:

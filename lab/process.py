@@ -6,10 +6,13 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn, TypeVar
+
+from lab.setns import CLONE_NEWPID, setns
 
 T = TypeVar("T")
 
@@ -34,10 +37,11 @@ class Daemon:
         log: File that takes its standard output and error.
         env: Variables on top of the lab's own.
         netns: Name of the network namespace to run in; ``None`` for the lab's own.
+        pidns: File of the namespace of processes to be born in; ``None`` for the lab's own.
 
     Attributes:
         pid: Its process id; ``nsenter`` and ``setpriv`` replace themselves, so it is the
-            daemon's own.
+            daemon's own. It is that of the lab's namespace, whatever the daemon takes it for.
     """
 
     def __init__(
@@ -46,20 +50,24 @@ class Daemon:
         log: Path,
         env: Mapping[str, str] | None = None,
         netns: str | None = None,
+        pidns: Path | None = None,
     ) -> None:
         command = [*enter(netns), "setpriv", "--pdeathsig", "KILL", "--", *argv]
         with log.open("ab") as sink:
-            # a session of its own: Ctrl-C reaches the lab, and the lab stops things in order
-            self._process = _spawner.submit(
-                lambda: subprocess.Popen(
-                    command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=sink,
-                    stderr=subprocess.STDOUT,
-                    env={**os.environ, **(env or {})},
-                    start_new_session=True,
-                )
-            ).result()
+
+            def spawn() -> "subprocess.Popen[bytes]":
+                # a session of its own: Ctrl-C reaches the lab, and the lab stops things in order
+                with _children_in(pidns):
+                    return subprocess.Popen(
+                        command,
+                        stdin=subprocess.DEVNULL,
+                        stdout=sink,
+                        stderr=subprocess.STDOUT,
+                        env={**os.environ, **(env or {})},
+                        start_new_session=True,
+                    )
+
+            self._process = _spawner.submit(spawn).result()
         self.pid = self._process.pid
         self.name = Path(argv[0]).name
         self.log = log
@@ -102,6 +110,22 @@ class Daemon:
         if not self.alive:
             tail = self.log.read_text(errors="replace")[-2000:]
             raise LabError(f"{self.name} ended with {self.returncode}:\n{tail}")
+
+
+@contextmanager
+def _children_in(pidns: Path | None) -> Iterator[None]:
+    """Have this thread's children born in a namespace of processes.
+
+    ``nsenter --pid`` would be their parent instead, and take the signals that are meant for them.
+    """
+    if pidns is None:
+        yield
+        return
+    setns(pidns, CLONE_NEWPID)
+    try:
+        yield
+    finally:
+        setns(Path("/proc/self/ns/pid"), CLONE_NEWPID)
 
 
 def run(

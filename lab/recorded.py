@@ -302,6 +302,39 @@ def parse_domain_macs(xml: str) -> dict[str, str]:
     return {device: mac for mac, device in re.findall(pattern, xml)}
 
 
+def parse_domains(text: str) -> list[str]:
+    """Read ``virsh list``, in whatever language: the domains' names.
+
+    ```
+     Id   Name                State
+    ----------------------------------
+     2    instance-00000007   running
+    ```
+    """
+    return re.findall(r"^ (?:\d+|-) +(\S+) ", text, re.MULTILINE)
+
+
+def parse_table(text: str) -> list[dict[str, str]]:
+    """Read what ``openstack … list`` prints, once or several times: a mapping for each row.
+
+    ```
+    | ID | Name | Status | Networks | Image | Flavor |
+    | b7959d0f-… | instance03 | ACTIVE | selfservice=192.168.101.9 | cirros062 | m1.milli |
+    ```
+    """
+    rows: list[dict[str, str]] = []
+    head: list[str] = []
+    for line in text.splitlines():
+        if not line.startswith("|"):
+            continue
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if cells[0].lower() == "id":
+            head = cells
+        else:
+            rows.append(dict(zip(head, cells, strict=True)))
+    return rows
+
+
 def parse_servers(table: str) -> dict[str, str]:
     """Read ``openstack server list``: the instance's id by each of its addresses.
 

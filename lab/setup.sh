@@ -14,13 +14,22 @@ needs=(
     "command -v promtool:prometheus"
     "command -v prometheus-node-exporter:prometheus-node-exporter"
     "command -v nsenter:util-linux"
+    "test -e /etc/libvirt/qemu.conf:libvirt-daemon-system"
+    "command -v libvirtd:libvirt-daemon"
+    "command -v virsh:libvirt-clients"
+    "command -v qemu-system-x86_64:qemu-system-x86"
+    "command -v prometheus-libvirt-exporter:prometheus-libvirt-exporter"
     "command -v git:git"
     "test -e /etc/ssl/certs/ca-certificates.crt:ca-certificates"
     "$python -c 'import ensurepip, venv':python3-venv"
+    # libvirt's binding is compiled
+    "command -v gcc:gcc"
+    "command -v pkg-config:pkg-config"
+    "pkg-config --exists libvirt:libvirt-dev"
+    "has_python_headers:python3-dev"
 )
-# the virtual machine of the kernel tests
+# the virtual machine of the kernel tests, beside QEMU
 machine_needs=(
-    "command -v qemu-system-x86_64:qemu-system-x86"
     "command -v busybox:busybox-static"
     "command -v modprobe:kmod"
     "has_kernel:linux-image-amd64"
@@ -35,6 +44,10 @@ has_kernel() {
         [ -e "$modules/openvswitch/openvswitch.ko" ] && [ -e "$modules/9p/9pnet_virtio.ko" ] && return
     done
     return 1
+}
+
+has_python_headers() {
+    test -e "$("$python" -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h"
 }
 
 missing_packages() {
@@ -85,7 +98,10 @@ make_tun() {
 
 make_venv() {
     local stamp=.venv/setup-stamp wanted
-    wanted=$(cat requirements.lock requirements-dev.lock pyproject.toml | sha256sum)
+    wanted=$(
+        cat requirements.lock requirements-dev.lock requirements-libvirt.lock pyproject.toml |
+            sha256sum
+    )
     [ -x .venv/bin/dataplane-agent ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && return
     if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
         echo "$python is older than Python 3.11" >&2
@@ -96,6 +112,8 @@ make_venv() {
     pip() { .venv/bin/python -m pip -qq --disable-pip-version-check "$@"; }
     # every hash is checked; the package itself is built by the setuptools that the lock names
     pip install --require-hashes -r requirements.lock -r requirements-dev.lock
+    # compiled against the machine's libvirt, with what the line before has installed
+    pip install --require-hashes --no-deps --no-build-isolation -r requirements-libvirt.lock
     pip install --no-deps --no-build-isolation -e .
     echo "$wanted" >"$stamp"
 }

@@ -47,23 +47,31 @@ class Station:
             OSError: If the device is down or gone.
         """
         for number in range(1, count + 1):
-            os.write(self._descriptor, frame)
+            self._write(frame)
             if number % BURST == 0:
-                time.sleep(BURST_PAUSE_SECONDS)
+                self._pause()
 
     def on_frame(self, frame: bytes) -> None:
         """Answer a frame, if one of the hosts is asked."""
         if reply := frames.answer(frame, self.hosts):
             self.send(reply)
 
+    def _write(self, frame: bytes) -> None:
+        os.write(self._descriptor, frame)
+
+    def _pause(self) -> None:
+        time.sleep(BURST_PAUSE_SECONDS)
+
     def _on_readable(self) -> None:
         try:
-            frame = os.read(self._descriptor, FRAME_BYTES)
-            self.received_frames += 1
-            self.received.append(frame)
-            self.on_frame(frame)
+            self._take(os.read(self._descriptor, FRAME_BYTES))
         except OSError:  # the device is down: nothing to read and nobody to answer
             return
+
+    def _take(self, frame: bytes) -> None:
+        self.received_frames += 1
+        self.received.append(frame)
+        self.on_frame(frame)
 
 
 class Vtep(Station):

@@ -8,12 +8,14 @@ import pytest
 import structlog
 
 from lab.compute import ComputeNode
+from lab.linux_bridge import LinuxBridgeNode
 from lab.node import Node
 from lab.process import end_on_signals, missing_parts
 from lab.wide import WideNode
 from tests.logs import Logged, capture
 
 OPEN_VSWITCH = ("ovs-vswitchd", "ovsdb-server", "ovs-vsctl", "ovs-ofctl", "ip", "nsenter")
+LIBVIRT = ("libvirtd", "virsh", "qemu-system-x86_64", "ip", "nsenter")
 WIDE_INTERFACES = 500
 
 
@@ -71,6 +73,35 @@ def own_compute_node() -> Iterator[ComputeNode]:
     """The recorded node, one for this test; it may be broken."""
     require_parts(*OPEN_VSWITCH)
     with ComputeNode(wait_for_status=False) as node:
+        yield node
+
+
+@pytest.fixture(scope="session")
+def libvirt_installed() -> None:
+    require_parts(*LIBVIRT)
+
+
+@pytest.fixture(scope="session")
+def compute_node_with_domains() -> Iterator[ComputeNode]:
+    """The recorded node with its instance as a domain, shared: look and send, but break nothing."""
+    require_parts(*OPEN_VSWITCH, *LIBVIRT)
+    with ComputeNode(wait_for_status=False, domains=True) as node:
+        yield node
+
+
+@pytest.fixture
+def own_compute_node_with_domains() -> Iterator[ComputeNode]:
+    """The recorded node with its instance as a domain, one for this test; it may be broken."""
+    require_parts(*OPEN_VSWITCH, *LIBVIRT)
+    with ComputeNode(wait_for_status=False, domains=True) as node:
+        yield node
+
+
+@pytest.fixture(scope="session")
+def linux_bridge_with_domains() -> Iterator[LinuxBridgeNode]:
+    """The recorded node of Linux bridges with its instance as a domain, shared."""
+    require_parts(*LIBVIRT)
+    with LinuxBridgeNode(domains=True) as node:
         yield node
 
 
