@@ -54,6 +54,11 @@ class KnownDomains:
         """Why a domain's XML cannot be read, by the domain's name."""
         return {self._domains[uuid].name: error for uuid, error in self._failed.items()}
 
+    def let_go(self) -> None:
+        """Let go of the library's domains: each holds the connection, and so its descriptors."""
+        self._listed.clear()
+        self._handles.clear()
+
     def list(self) -> list[str]:
         """Ask which domains there are, and forget those that are not.
 

@@ -75,13 +75,15 @@ class Session:
         with self._asking.of("connection"), errors(self._uri):
             connection = libvirt.openReadOnly(self._uri)
         callbacks: list[int] = []
+        known = KnownDomains(connection, self._limit, names=self._names)
         try:
             with self._asking.of("events"), errors(self._uri):
                 connection.registerCloseCallback(self._on_closed, None)
                 connection.setKeepAlive(KEEPALIVE_SECONDS, KEEPALIVE_COUNT)
                 callbacks = subscribe(connection, self._inbox.put)
-            self._follow(KnownDomains(connection, self._limit, names=self._names))
+            self._follow(known)
         finally:
+            known.let_go()
             with self._asking.of("end"):
                 unsubscribe(connection, callbacks)
                 for last_word in (connection.unregisterCloseCallback, connection.close):
