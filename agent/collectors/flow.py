@@ -14,7 +14,7 @@ from agent.collectors.base import Collector
 from agent.columns import Column
 from agent.families import Block, Counter, Gauge, Output, Suppressed, escape
 from agent.model.bridge import LOCAL
-from agent.model.flow import KINDS, Flow, FlowReading, TableFlows
+from agent.model.flow import KINDS, Fate, Flow, FlowReading, TableFlows
 from agent.model.node import Node
 
 FLOW = ("bridge", "table", "priority", "match")
@@ -34,8 +34,8 @@ BYTES = Counter(
 )
 INFO = Gauge(
     "ovs_flow_info",
-    "What a flow does and what becomes of its packets, always 1; join on "
-    "(instance, bridge, table, priority, match) [flow statistics].",
+    "What a flow does, what becomes of its packets and whose they are (interface), always 1; join "
+    "on (instance, bridge, table, priority, match) [flow statistics].",
     labels=(*FLOW, "cookie", "action", "interface", "kind"),
 )
 CHANGES = Counter(
@@ -44,7 +44,10 @@ CHANGES = Counter(
     labels=("bridge", "change"),
 )
 
-Kinds = NDArray[np.uint8]
+Owners = Mapping[int, tuple[int, str]]
+"""OpenFlow port and direction by the index of a flow that loses packets: whose they are."""
+NO_PORT = 0
+"""OpenFlow has none of this number."""
 
 
 class View:
@@ -77,7 +80,7 @@ class View:
         ports = {flow.scope.in_port for flow in self._flows}
         self._ports = {port for port in ports if port is not None}
         self._info = Block(INFO, b"", 0)
-        self._info_of: tuple[Mapping[int, str], bytes] | None = None
+        self._info_of: tuple[Mapping[int, str], bytes, Owners] | None = None
 
     def fits(self, table: TableFlows, shown: NDArray[np.int64] | None) -> bool:
         """Say whether these are still the series of this table."""
@@ -97,19 +100,22 @@ class View:
         yield self._packets.block(table.packets if shown is None else table.packets[shown])
         yield self._octets.block(table.octets if shown is None else table.octets[shown])
 
-    def info(self, interfaces: Mapping[int, str], kinds: Kinds | None) -> Block:
+    def info(self, interfaces: Mapping[int, str], fate: Fate, table: int) -> Block:
         """Return the descriptions, written anew when a name or a judgement has changed."""
-        names = {port: interfaces[port] for port in self._ports if port in interfaces}
+        kinds, owners = fate.kinds.get(table), fate.owners.get(table, {})
+        ports = self._ports | {port for port, _ in owners.values()}
+        names = {port: interfaces[port] for port in ports if port in interfaces}
         if kinds is not None and self._shown is not None:
             kinds = kinds[self._shown]
-        info_of = names, b"" if kinds is None else kinds.tobytes()
+        info_of = names, b"" if kinds is None else kinds.tobytes(), owners
         if info_of != self._info_of:
             self._info_of = info_of
             self._info = Block(INFO, self._describe(*info_of), len(self._flows))
         return self._info
 
-    def _describe(self, interfaces: Mapping[int, str], kinds: bytes) -> bytes:
+    def _describe(self, interfaces: Mapping[int, str], kinds: bytes, owners: Owners) -> bytes:
         name = INFO.name.encode()
+        indexes = range(len(self._flows)) if self._shown is None else self._shown.tolist()
         return b"".join(
             [
                 b"%b%b%b} 1\n"
@@ -118,11 +124,11 @@ class View:
                     self.label(place)[:-1],
                     describe(
                         flow,
-                        interfaces.get(flow.scope.in_port or 0, ""),
+                        interfaces.get(owner_of(flow, owners.get(index)), ""),
                         KINDS[kinds[place]] if kinds else "",
                     ),
                 )
-                for place, flow in enumerate(self._flows)
+                for place, (index, flow) in enumerate(zip(indexes, self._flows, strict=True))
             ]
         )
 
@@ -161,6 +167,11 @@ def identify(bridge: str, flow: Flow) -> bytes:
     return PACKETS.text(*identity).encode("utf-8", "replace")
 
 
+def owner_of(flow: Flow, owner: tuple[int, str] | None) -> int:
+    """Return the port whose packets a flow loses, else the one whose packets it matches."""
+    return owner[0] if owner else flow.scope.in_port or NO_PORT
+
+
 def describe(flow: Flow, interface: str, kind: str) -> bytes:
     """Write the labels that describe a flow, each with a comma before it, none empty."""
     values = (
@@ -191,7 +202,7 @@ def collect(node: Node) -> Output:
         interfaces = _port_names(node, reading.bridge)
         for table, view in _views.of(reading):
             yield from view.counters(table)
-            yield view.info(interfaces, reading.fate.kinds.get(table.table_id))
+            yield view.info(interfaces, reading.fate, table.table_id)
         # Packets, bytes and info of each flow that the rules leave out.
         yield Suppressed(3 * reading.left_out)
 

@@ -13,7 +13,7 @@ from agent.collectors.flow import CUT_MATCH, MAX_MATCH, Views, cut
 from agent.errors import UnknownFactError
 from agent.families import Block, Output, Sample, Suppressed
 from agent.model.bridge import LOCAL, BridgeReading, PortStats
-from agent.model.flow import Flow, FlowReading, Scope
+from agent.model.flow import Fate, Flow, FlowReading, Scope
 from agent.model.node import AgentFacts, Known, Node
 from agent.model.switch import Bridge, Controller, Interface, Port, Switch
 from tests.collectors import sample
@@ -279,7 +279,8 @@ def lines(views: Views, of: FlowReading, interfaces: dict[int, str]) -> tuple[by
     """Return the lines of counters and of descriptions."""
     ((counted, view),) = views.of(of)
     counters = [item for item in view.counters(counted) if isinstance(item, Block)]
-    return b"".join(each.lines for each in counters), view.info(interfaces, None).lines
+    info = view.info(interfaces, of.fate, counted.table_id)
+    return b"".join(each.lines for each in counters), info.lines
 
 
 def test_the_lines_of_a_flow_are_kept_while_it_stays() -> None:
@@ -299,6 +300,22 @@ def test_a_description_follows_the_interface_behind_the_port_number() -> None:
     assert b"interface" not in unknown
     assert b'interface="tap"' in known
     assert again == counters
+
+
+def test_a_flow_that_loses_packets_is_of_the_interface_whose_they_are() -> None:
+    """Neutron refuses what is bound for a port by its register: no in_port says whose it is."""
+    refused, spoofed = Flow(82, 40, "reg5=0x6", 0), Flow(82, 9, "in_port=5,reg5=0x6", 0, Scope(5))
+    for shown in (None, np.array([1, 2])):
+        flows = sample.table(*((each, 1, 64) for each in (Flow(82, 50, "", 0), refused, spoofed)))
+        fate = Fate({82: np.array([0, 1, 1], np.uint8)}, owners={82: {1: (6, "to_instance")}})
+        of_table = FlowReading("br0", (flows,), fate, shown={82: shown})
+        _, info = lines(Views(), of_table, {5: "tap5", 6: "tap6"})
+        told = {
+            int(line.split(b'priority="')[1].split(b'"')[0]): line for line in info.splitlines()
+        }
+        assert b'interface="tap6"' in told[40]
+        assert b'interface="tap5"' in told[9]
+        assert b"interface" not in told.get(50, b""), "the packets of several are nobody's"
 
 
 def test_flows_that_come_and_go_leave_the_lines_of_the_others_as_they_were() -> None:
