@@ -63,9 +63,10 @@ def metrics_page() -> str:
         "# Metrics\n\nWritten by `make docs` from `dataplane-agent metrics`. rx and tx of `ovs_*`"
         " are the switch's: what an\ninstance sends is rx; only internal ports of the kernel's"
         " datapath are counted as the host sees them, as\n`ovs-dpctl show -s` prints them too. rx"
-        " and tx of `netns_network_*` are the device's own, as `ip -s link`\nshows them. A value"
-        " that is not known has no series; a "
-        "label that is empty is left out.\n\n" + markdown(families()) + "\n"
+        " and tx of `netns_network_*` are the device's own, as `ip -s link`\nshows them;"
+        " receive and transmit of `libvirt_*` are the instance's: what it sends is transmit\n"
+        "([instances.md](instances.md#rx-and-tx-receive-and-transmit)). A value that is not known"
+        " has no series; a label that\nis empty is left out.\n\n" + markdown(families()) + "\n"
     )
 
 

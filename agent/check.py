@@ -25,6 +25,14 @@ KERNEL_HINTS = {
     ),
 }
 """The same of the kernel: what else it says is all there is to say."""
+LIBVIRT_HINTS = {
+    **HINTS,
+    "absent": (
+        "is libvirtd or virtqemud running, does libvirt.uri name its socket, and is libvirt-python"
+        " installed? (--libvirt.uri)"
+    ),
+    "denied": "the read-only socket, or polkit's org.libvirt.unix.monitor, keeps this user out",
+}
 
 
 async def check(settings: Settings) -> int:
@@ -61,6 +69,8 @@ def lines(sources: Iterable[SourceHealth], kernel: Container[str]) -> Iterator[s
             yield f"{source.name}: not on this node, or not needed by the enabled collectors"
             continue
         hints = KERNEL_HINTS if source.name in kernel else HINTS
+        if source.name == "libvirt":
+            hints = LIBVIRT_HINTS
         yield f"{source.name}: {'good' if source.up else 'down'}"
         problems = status["problems"]
         for part, problem in problems.items():

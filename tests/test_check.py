@@ -39,6 +39,15 @@ def test_a_socket_that_is_missing_is_asked_for_by_its_flag() -> None:
     assert all(word in text for word in SOCKET_WORDS)
 
 
+def test_libvirt_asks_for_no_capability() -> None:
+    text = said(down("libvirt", Reason.DENIED, "authentication failed"), kernel=False)
+    assert "polkit" in text
+    assert "CAP_" not in text
+    text = said(down("libvirt", Reason.ABSENT, "no socket of libvirt: /run/x"), kernel=False)
+    assert "--libvirt.uri" in text
+    assert "--ovs" not in text
+
+
 def test_what_all_namespaces_lack_is_said_once() -> None:
     health = SourceHealth("netns")
     for name in ("a", "b"):

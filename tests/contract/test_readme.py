@@ -10,11 +10,15 @@ import yaml
 from agent import catalogue, config
 
 ROOT = Path(__file__).parents[2]
-PAGES = (ROOT / "README.md", ROOT / "docs" / "flows.md", ROOT / "docs" / "kernel.md")
+PAGES = (
+    ROOT / "README.md",
+    *(ROOT / "docs" / f"{name}.md" for name in ("flows", "instances", "kernel")),
+)
 TEXT = "\n".join(page.read_text() for page in PAGES)
 QUERIES = re.findall(r"```promql\n(.*?)```", TEXT, re.DOTALL)
 SETTINGS = re.findall(r"```yaml\n((?:flows|links|ovs):.*?)```", TEXT, re.DOTALL)
 NAMES = {family.name for _, family in catalogue.families()}
+PREFIXES = "ovs|dataplane|netns|linux|libvirt"
 SOURCES = {"ovs_genl"}
 GOLDEN = ROOT / "tests" / "collectors" / "golden"
 
@@ -33,9 +37,9 @@ def test_prometheus_can_read_every_query(tmp_path: Path) -> None:
 
 def test_every_name_in_them_can_be_emitted() -> None:
     # A family of families is written with a star.
-    named = set(re.findall(r"\b(?:ovs|dataplane|netns|linux)_[a-z_]*[a-z](?![a-z_*])", TEXT))
+    named = set(re.findall(rf"\b(?:{PREFIXES})_[a-z_]*[a-z](?![a-z_*])", TEXT))
     assert named - NAMES - SOURCES == set()
-    begun = set(re.findall(r"\b((?:ovs|dataplane|netns|linux)_[a-z_]*)\*", TEXT))
+    begun = set(re.findall(rf"\b((?:{PREFIXES})_[a-z_]*)\*", TEXT))
     assert begun
     assert all(any(name.startswith(each) for name in NAMES) for each in begun)
 
