@@ -79,9 +79,11 @@ class Agent:
         self._unixctl = VswitchdSource(
             settings, self.store, SourceHealth("unixctl", "unixctl" in reads)
         )
-        self._hypervisor = HypervisorSource(
-            settings, self.store, SourceHealth("libvirt", settings.libvirt.enabled is True)
+        # Where no scrape reads anything of it, it is good for as long as it is followed.
+        libvirt = SourceHealth(
+            "libvirt", settings.libvirt.enabled is True, subscription=DOMAINS not in reads
         )
+        self._hypervisor = HypervisorSource(settings, self.store, libvirt)
         # A page may be joined for a moment after its beginning: readings are shared for so much
         # less, and no number is older than share_seconds for anybody.
         self.join_seconds = min(JOIN_SECONDS, settings.scrape.share_seconds / 2)

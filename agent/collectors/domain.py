@@ -91,13 +91,21 @@ class Described:
         """Return STATE, OPENSTACK and META."""
         if domains is not self._made_of:
             self._made_of = domains
-            named = sorted(domains.values(), key=lambda domain: (domain.name, domain.uuid))
+            named = _named(domains)
             self._blocks = (
                 fixed(STATE, ((domain.state, (domain.name,)) for domain in named)),
                 fixed(OPENSTACK, ((1, labels) for labels in map(_openstack, named) if labels)),
                 fixed(META, ((1, labels) for domain in named for labels in _meta(domain))),
             )
         return self._blocks
+
+
+def _named(domains: Domains) -> list[Domain]:
+    """Return one domain for each name, A to Z: a name may be in use again before it is free."""
+    found: dict[str, Domain] = {}
+    for domain in sorted(domains.values(), key=lambda one: (one.name, not one.active, one.uuid)):
+        found.setdefault(domain.name, domain)
+    return list(found.values())
 
 
 def _openstack(domain: Domain) -> tuple[str, ...]:

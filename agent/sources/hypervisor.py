@@ -6,7 +6,6 @@ when there is a socket: a node without instances pays nothing for it.
 """
 
 import asyncio
-import queue
 import threading
 import time
 from pathlib import Path
@@ -20,7 +19,7 @@ from agent.errors import Reason, SourceError
 from agent.health import SourceHealth
 from agent.model.domain import FIELDS, DomainCounters
 from agent.sources.handover import Handover
-from agent.sources.hypervisor_words import Ask, Asking, Stop, Told, Word
+from agent.sources.hypervisor_words import Ask, Asking, Inbox, Told
 from agent.store import Store
 
 EVENTS, STATISTICS = "events", "statistics"
@@ -39,7 +38,7 @@ class HypervisorSource:
         store: Takes domains and counters.
         health: Of source libvirt: its parts ``events``, ``statistics`` and ``domain NAME`` for a
             domain whose XML cannot be read; events ``domain_started`` and so on. Configured once
-            libvirt was found, unless the settings say more.
+            there is a socket, or libvirt was found, unless the settings say more.
 
     Attributes:
         settled: Set once the domains are known or cannot be.
@@ -52,7 +51,7 @@ class HypervisorSource:
         self._store = store
         self._sockets = tuple(map(Path, libvirt_sockets(settings.libvirt.uri)))
         self._timeout_seconds = settings.timeouts.libvirt_seconds
-        self._inbox: queue.SimpleQueue[Word] | None = None
+        self._inbox: Inbox | None = None
         self._told: Told | None = None
         self._asked: asyncio.Future[DomainCounters | SourceError] | None = None
         self._stuck: threading.Thread | None = None
@@ -70,7 +69,8 @@ class HypervisorSource:
         if self._sockets and not any(map(_is_there, self._sockets)):
             names = ", ".join(map(str, self._sockets))
             raise SourceError(Reason.ABSENT, f"no socket of libvirt: {names}")
-        inbox: queue.SimpleQueue[Word] = queue.SimpleQueue()
+        self.health.configured |= bool(self._sockets)
+        inbox = Inbox()
         handover = Handover(self._publish, self.health.event)
         asking = Asking()
         worker = threading.Thread(
@@ -95,7 +95,7 @@ class HypervisorSource:
         finally:
             self._inbox = self._told = None
             handover.close()
-            inbox.put(Stop())
+            inbox.stop()
             # Not wait_for() and not timeout(): in a task that is being cancelled Python 3.11's
             # lose the one or the other, and a process that is told to stop would not.
             await asyncio.wait({handover.finished}, timeout=STOP_SECONDS)
@@ -133,7 +133,7 @@ class HypervisorSource:
         self._store.domain_counters.put(counters, taken=taken)
         self.health.good(STATISTICS, time.perf_counter() - began)
 
-    async def _ask(self, inbox: "queue.SimpleQueue[Word]") -> DomainCounters:
+    async def _ask(self, inbox: Inbox) -> DomainCounters:
         if self._asked is not None and not self._asked.done():
             raise SourceError(Reason.TIMEOUT, "statistics: the last question is still unanswered")
         answer: asyncio.Future[DomainCounters | SourceError]
@@ -175,7 +175,7 @@ def _is_there(path: Path) -> bool:
 
 def _work(
     settings: Settings,
-    inbox: "queue.SimpleQueue[Word]",
+    inbox: Inbox,
     handover: Handover[Told],
     asking: Asking,
 ) -> None:

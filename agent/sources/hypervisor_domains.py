@@ -30,7 +30,7 @@ class KnownDomains:
 
     Attributes:
         beyond: How many there are beyond the limit.
-        problems: Why a domain's XML cannot be read, by the domain's name.
+        refused: uuids of domains that libvirt would not show, though they are there.
     """
 
     def __init__(self, connection: Any, limit: int, *, names: bool) -> None:
@@ -41,8 +41,9 @@ class KnownDomains:
         self._listed: dict[str, Any] = {}
         self._handles: dict[str, Any] = {}
         self._domains: dict[str, Domain] = {}
-        self._failed: dict[str, SourceError] = {}
+        self._failed: dict[str, tuple[str, SourceError]] = {}
         self.beyond = 0
+        self.refused: set[str] = set()
 
     @property
     def domains(self) -> Domains:
@@ -51,8 +52,8 @@ class KnownDomains:
 
     @property
     def problems(self) -> dict[str, SourceError]:
-        """Why a domain's XML cannot be read, by the domain's name."""
-        return {self._domains[uuid].name: error for uuid, error in self._failed.items()}
+        """Why a domain cannot be read, by its name; its uuid where that is not known either."""
+        return dict(self._failed.values())
 
     def let_go(self) -> None:
         """Let go of the library's domains: each holds the connection, and so its descriptors."""
@@ -72,7 +73,7 @@ class KnownDomains:
             handles = self._connection.listAllDomains()
         there = {handle.UUIDString(): handle for handle in handles[: self._limit]}
         self.beyond = len(handles) - len(there)
-        for uuid in self._domains.keys() - there.keys():
+        for uuid in (self._domains.keys() | self._failed.keys()) - there.keys():
             self._forget(uuid)
         self._listed = there
         return list(there)
@@ -81,21 +82,29 @@ class KnownDomains:
         """Read one domain again; one that is gone is forgotten.
 
         Raises:
-            SourceError: If libvirt does not answer; not for a domain that cannot be understood.
-            UnicodeDecodeError: If its answer is not UTF-8.
+            libvirt.libvirtError: If the connection has ended.
+            UnicodeDecodeError: If the answer is not UTF-8.
         """
         if uuid not in self._domains and len(self._domains) >= self._limit:
             self.beyond = max(self.beyond, 1)
             return
+        name = self._domains[uuid].name if uuid in self._domains else uuid
         try:
             # A handle keeps the name that it was made with, so an event asks for a new one.
             handle = self._listed.pop(uuid, None) or self._connection.lookupByUUIDString(uuid)
-            name, xml, state = clean(handle.name()), handle.XMLDesc(), handle.state()[0]
+            name = clean(handle.name())
+            xml, state = handle.XMLDesc(), handle.state()[0]
         except libvirt.libvirtError as error:
-            if not is_gone(error):
-                raise source_error("domain", error) from error
-            self._forget(uuid)
+            if is_gone(error):
+                self._forget(uuid)
+            elif self._connection.isAlive():
+                # It says no to this one; the others are none the worse for it.
+                self._failed[uuid] = name, source_error("libvirt", error)
+                self.refused.add(uuid)
+            else:
+                raise
             return
+        self.refused.discard(uuid)
         self._handles[uuid] = handle
         self._keep(uuid, name, state, xml)
 
@@ -104,7 +113,7 @@ class KnownDomains:
             told = parse_domain_xml(xml)
             self._failed.pop(uuid, None)
         except ParseError as error:
-            self._failed[uuid] = SourceError(Reason.MALFORMED, f"domain XML: {error}")
+            self._failed[uuid] = name, SourceError(Reason.MALFORMED, f"domain XML: {error}")
             told = Description(interfaces=(), owner=None)
         owner = told.owner if told.owner is None or self._names else told.owner.without_names()
         self._domains[uuid] = Domain(uuid, name, state, told.interfaces, owner)
@@ -113,6 +122,7 @@ class KnownDomains:
         self._handles.pop(uuid, None)
         self._domains.pop(uuid, None)
         self._failed.pop(uuid, None)
+        self.refused.discard(uuid)
 
     def statistics(self) -> Iterator[Row]:
         """Read what the interfaces of all active domains count: in one question.

@@ -12,6 +12,7 @@ from typing import Any
 
 import libvirt
 
+from agent.errors import Reason, SourceError
 from agent.sources.hypervisor_words import Heard
 
 PAUSE_SECONDS = 1.0
@@ -51,7 +52,7 @@ def start_loop() -> None:
     """Start the library's event loop, once for the process, before any connection.
 
     Raises:
-        RuntimeError: If there are no more threads.
+        SourceError: BROKEN if there are no more threads.
     """
     global _running  # noqa: PLW0603 - the library has one event loop for the process, too
     with _lock:
@@ -59,7 +60,10 @@ def start_loop() -> None:
             os.environ["LIBVIRT_AUTOSTART"] = "0"  # of a user's own daemon: nothing is started here
             libvirt.registerErrorHandler(_silence, None)
             libvirt.virEventRegisterDefaultImpl()
-            threading.Thread(target=_turn, name="libvirt events", daemon=True).start()
+            try:
+                threading.Thread(target=_turn, name="libvirt events", daemon=True).start()
+            except RuntimeError as error:
+                raise SourceError(Reason.BROKEN, f"events: {error}") from error
             _running = True
 
 
@@ -76,11 +80,13 @@ def _turn() -> None:
             pause.wait(PAUSE_SECONDS)  # poll() failed: not in a hurry
 
 
-def subscribe(connection: Any, told: Told) -> list[int]:
+def subscribe(connection: Any, told: Told, callbacks: list[int]) -> None:
     """Ask for all events that are wanted; those that an old libvirtd does not have are left out.
 
-    Returns:
-        The callbacks' numbers.
+    Args:
+        connection: libvirt's.
+        told: Gets each event, in the library's own thread.
+        callbacks: Takes the callbacks' numbers, also of those before an error.
 
     Raises:
         libvirt.libvirtError: If not even the life cycle is told.
@@ -88,7 +94,7 @@ def subscribe(connection: Any, told: Told) -> list[int]:
     lifecycle = connection.domainEventRegisterAny(
         None, libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE, _on_lifecycle, told
     )
-    callbacks = [lifecycle]
+    callbacks.append(lifecycle)
     for kind, name in (CHANGES | OCCURRENCES).items():
         opaque = told, name, kind in CHANGES
         try:
@@ -96,7 +102,6 @@ def subscribe(connection: Any, told: Told) -> list[int]:
         except libvirt.libvirtError:
             if not connection.isAlive():
                 raise
-    return callbacks
 
 
 def unsubscribe(connection: Any, callbacks: list[int]) -> None:

@@ -20,13 +20,15 @@ from agent.sources.handover import Handover
 from agent.sources.hypervisor_domains import KnownDomains
 from agent.sources.hypervisor_errors import errors
 from agent.sources.hypervisor_events import start_loop, subscribe, unsubscribe
-from agent.sources.hypervisor_words import Ask, Asking, Closed, Heard, Stop, Told, Word
+from agent.sources.hypervisor_words import Ask, Asking, Closed, Heard, Inbox, Stop, Told, Word
 from agent.wire.domain_stats import columns
 
 KEEPALIVE_SECONDS, KEEPALIVE_COUNT = 5, 3
 """A peer that says nothing for 20 s is given up by the library: every call ends then."""
 PUBLISH_SECONDS = 0.05
 """Between two publications while more domains wait to be read."""
+RETRY_SECONDS = 10.0
+"""Until a domain that libvirt would not show is asked for again."""
 RELIST_SECONDS = 600.0
 """Some changes of a domain (virDomainUpdateDeviceFlags) make no event."""
 
@@ -48,7 +50,7 @@ class Session:
     def __init__(
         self,
         settings: Settings,
-        inbox: "queue.SimpleQueue[Word]",
+        inbox: Inbox,
         handover: Handover[Told],
         asking: Asking,
     ) -> None:
@@ -80,7 +82,7 @@ class Session:
             with self._asking.of("events"), errors(self._uri):
                 connection.registerCloseCallback(self._on_closed, None)
                 connection.setKeepAlive(KEEPALIVE_SECONDS, KEEPALIVE_COUNT)
-                callbacks = subscribe(connection, self._inbox.put)
+                subscribe(connection, self._inbox.put, callbacks)
             self._follow(known)
         finally:
             known.let_go()
@@ -94,33 +96,38 @@ class Session:
         self._inbox.put(Closed(reason))
 
     def _follow(self, known: KnownDomains) -> Never:
-        list_at = publish_at = 0.0
+        list_at = retry_at = publish_at = 0.0
+        news = False
         while True:
             now = time.monotonic()
-            self._listen(known, 0.0 if self._waiting else list_at - now)
+            next_at = min(list_at, retry_at) if known.refused else list_at
+            self._listen(known, 0.0 if self._waiting else next_at - now)
+            if now >= retry_at:
+                self._waiting |= dict.fromkeys(known.refused)
+                retry_at = now + RETRY_SECONDS
             if now >= list_at:
                 with self._asking.of("list of domains"):
                     self._waiting |= dict.fromkeys(known.list())
                 # A list is published when it has been read to its end.
                 list_at = publish_at = now + RELIST_SECONDS
+                news = True
             if self._waiting:
                 uuid = next(iter(self._waiting))
                 del self._waiting[uuid]
                 with self._asking.of("domain"), errors(self._uri):
                     known.read(uuid)
-            if not self._waiting or time.monotonic() >= publish_at:
+                news = True
+            if news and (not self._waiting or time.monotonic() >= publish_at):
                 self._publish(known)
                 publish_at = time.monotonic() + PUBLISH_SECONDS
+                news = False
 
     def _listen(self, known: KnownDomains, seconds: float) -> None:
         """Hear all that was said; wait so long for the first word."""
         with contextlib.suppress(queue.Empty):
-            self._hear(self._inbox.get(timeout=seconds) if seconds > 0 else self._next(), known)
+            self._hear(self._inbox.get(seconds), known)
             while True:
-                self._hear(self._next(), known)
-
-    def _next(self) -> Word:
-        return self._inbox.get_nowait()
+                self._hear(self._inbox.get(0.0), known)
 
     def _hear(self, word: Word, known: KnownDomains) -> None:
         match word:

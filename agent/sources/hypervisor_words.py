@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import queue
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -41,14 +42,44 @@ class Ask:
 Word = Stop | Heard | Closed | Ask
 
 
+class Inbox:
+    """What the thread is told, by any thread; nothing more once it is told to stop.
+
+    A thread that libvirt holds up hears nothing, while events may go on for hours.
+    """
+
+    def __init__(self) -> None:
+        self._words: queue.SimpleQueue[Word] = queue.SimpleQueue()
+        self._stopped = False
+
+    def put(self, word: Word) -> None:
+        """Say something."""
+        if not self._stopped:
+            self._words.put(word)
+
+    def stop(self) -> None:
+        """Say that nobody wants to know any more, and that it was the last word."""
+        self._stopped = True
+        self._words.put(Stop())
+
+    def get(self, seconds: float) -> Word:
+        """Return the next word; wait for it so long, not at all with 0 or less.
+
+        Raises:
+            queue.Empty: If nothing was said.
+        """
+        if seconds > 0:
+            return self._words.get(timeout=seconds)
+        return self._words.get_nowait()
+
+
 @dataclass(frozen=True, slots=True)
 class Told:
     """All that is known of the domains.
 
     Attributes:
         domains: By uuid; one whose XML cannot be read is there without interfaces and owner.
-        problems: Why a domain's XML cannot be read, by its name; another error each time it was
-            read.
+        problems: Why a domain cannot be read, by its name; another error each time it was tried.
         beyond: How many domains are left out because there are too many.
     """
 

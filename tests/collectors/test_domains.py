@@ -11,7 +11,7 @@ from agent.collectors import domain, instance
 from agent.errors import UnknownFactError
 from agent.families import Block
 from agent.model.bridge import BridgeReading, PortStats
-from agent.model.domain import FIELDS, Domain, DomainCounters, DomainInterface
+from agent.model.domain import FIELDS, Domain, DomainCounters, DomainInterface, Owner
 from agent.model.node import Known, Node
 from agent.model.switch import Bridge, Interface, Port, Switch
 from tests.collectors.links import AGENT, page
@@ -59,6 +59,20 @@ def test_an_address_is_a_key_also_when_a_domain_has_it_twice() -> None:
         DomainInterface("ethernet", MAC, "tap2"),
     )
     assert [dict(labels)["target_device"] for name, labels in found if name == META] == ["tap1"]
+
+
+def test_a_domain_is_a_key_also_while_two_have_its_name() -> None:
+    """One was renamed and another made, and one of the events is still on its way."""
+    both = {
+        UUID: Domain(UUID, "d", 5, owner=Owner("before")),
+        "b": Domain("b", "d", 1, owner=Owner("now")),
+    }
+    known = Node(AGENT, domains=Known("domains", both))
+    blocks = [item for item in domain.state(known) if isinstance(item, Block)]
+    text = b"".join(block.lines for block in blocks)
+    assert text.count(b'libvirt_domain_state{domain="d"} 1') == 1
+    assert text.count(b"\n") == 2
+    assert b"before" not in text
 
 
 def test_every_counter_stands_at_its_own_name() -> None:

@@ -38,6 +38,7 @@ from tests.sources.libvirt.following import (
 HARMLESS = "a payload with words too many"
 """The library passes over them."""
 EVENTS, STATISTICS = "events", "statistics"
+STARTED, STOPPED = 2, 5
 POLKIT = 2
 """REMOTE_AUTH_POLKIT of remote_protocol.x."""
 LIST, XML, STATS, OPEN = (
@@ -120,7 +121,6 @@ async def test_says_denied_when_the_system_says_no(tmp_path: Path) -> None:
         (LIST, fails(88, "access denied"), "denied"),
         (LIST, fails(38, "Cannot allocate memory"), "broken"),
         (LIST, fails(1, "internal error"), "broken"),
-        (XML, fails(68, "Timed out during operation: cannot acquire state change lock"), "timeout"),
         (OPEN, closes, "broken"),
         (LIST, half_then_closes, "broken"),
         (OPEN, says_nothing, "timeout"),
@@ -231,6 +231,34 @@ async def test_a_domain_that_cannot_be_understood_is_told_by_name_and_hides_no_o
         assert following.health.up
 
 
+async def test_a_domain_that_libvirt_will_not_show_hides_no_other_and_is_asked_for_again(
+    server: LibvirtServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hypervisor_session, "RETRY_SECONDS", 0.2)
+    other = made("instance-00000002", "tap2", number=2)
+    async with Following(server.uri).running() as following:
+        server.domains = (*server.domains, other)
+        server.answers[XML] = fails(68, "cannot acquire state change lock")
+        server.lifecycle(other, STARTED)
+        part = f"domain {other.name}"
+        await following.until(lambda: following.problems == {part: "timeout"})
+        assert following.live
+        assert following.named.keys() == {NAME}
+        assert (await following.counted()).keys() == {(NAME, "tap1"), (other.name, "tap2")}
+        del server.answers[XML]
+        await following.until(lambda: other.name in following.named)
+        assert following.health.up
+        # One that was known stays as it was while it cannot be read.
+        server.answers[XML] = fails(88, "access denied")
+        server.metadata_changed(other)
+        await following.until(lambda: following.problems == {part: "denied"})
+        assert following.named[other.name].interfaces
+        server.domains = server.domains[:1]
+        server.lifecycle(other, STOPPED)
+        await following.until(lambda: not following.problems)
+        assert following.named.keys() == {NAME}
+
+
 async def test_hostile_names_stand_as_they_are_cut(server: LibvirtServer) -> None:
     evil = 'a"b\\c\nd\u202e' + "x" * 10_000
     text = xml(
@@ -335,6 +363,7 @@ async def test_a_library_that_is_not_installed_is_said_to_be_missing(
     server: LibvirtServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "agent.sources.hypervisor_session", None)
-    async with Following(server.uri, libvirt={"enabled": True}).running() as following:
+    async with Following(server.uri).running() as following:
         assert following.problems == {EVENTS: "absent"}
         assert "libvirt-python" in following.detail(EVENTS)
+        assert following.health.configured, "a socket is there, so libvirt is missed"

@@ -1,11 +1,14 @@
 """Domains are known as libvirt tells them: listed once, then by events."""
 
+import queue
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from agent.sources import hypervisor_session
+from agent.sources.hypervisor_words import Closed, Inbox, Stop
 from lab.libvirt_domains import PAUSED, RUNNING, SHUTOFF, UNKNOWN, Interface, many
 from lab.libvirt_faults import fails
 from lab.libvirt_rpc import Procedure
@@ -123,6 +126,19 @@ async def test_what_changes_nothing_is_counted_and_asks_nothing(server: LibvirtS
         assert server.calls.total() == asked
 
 
+async def test_a_change_without_an_event_is_found_by_the_next_list(
+    server: LibvirtServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hypervisor_session, "RELIST_SECONDS", 0.3)
+    async with Following(server.uri).running() as following:
+        server.domains = (made(NAME, "tap9"), made("instance-00000002", "tap2", number=2))
+        await following.until(lambda: len(following.domains) == 2)
+        assert [plug.target_device for plug in following.named[NAME].interfaces] == ["tap9"]
+        server.domains = server.domains[1:]
+        await following.until(lambda: following.named.keys() == {"instance-00000002"})
+        assert not following.events
+
+
 async def test_a_burst_of_events_reads_a_domain_seldom(server: LibvirtServer) -> None:
     async with Following(server.uri).running() as following:
         before = server.calls[Procedure.DOMAIN_GET_XML_DESC]
@@ -167,6 +183,17 @@ async def test_without_names_only_ids_come_in(server: LibvirtServer) -> None:
         assert {getattr(domain.owner, each) for each in names} == {None}
         assert domain.owner.project_id
         assert domain.owner.user_id
+
+
+def test_nothing_piles_up_for_a_thread_that_is_not_waited_for_any_more() -> None:
+    inbox = Inbox()
+    inbox.put(Closed(1))
+    inbox.stop()
+    for _ in range(3):
+        inbox.put(Closed(2))
+    assert [inbox.get(0), inbox.get(0)] == [Closed(1), Stop()]
+    with pytest.raises(queue.Empty):
+        inbox.get(0)
 
 
 # -- counters --------------------------------------------------------------------------------------
