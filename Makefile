@@ -29,6 +29,7 @@ soak: setup
 	@PYTHONPATH=. .venv/bin/python tests/soak/fuzz_openflow.py $(SOAK_SECONDS)
 	@PYTHONPATH=. .venv/bin/python tests/soak/endurance.py $(SOAK_SECONDS)
 	@PYTHONPATH=. .venv/bin/python tests/soak/links.py $(SOAK_CHANGES)
+	@PYTHONPATH=. .venv/bin/python tests/soak/instances.py $(SOAK_SECONDS)
 
 # the documentation that is written from the code
 docs: setup

@@ -63,7 +63,6 @@ def test_receive_and_transmit_are_the_instances_own(
         node.vsctl("add-br", "br0", "--", "set", "Bridge", "br0", "datapath_type=netdev")
         ids = (f'attached-mac="{MAC}"', f"vm-uuid={domain.uuid}", "iface-id=the-port")
         for port in (PORT, PEER_PORT):
-            node.run("sysctl", "-qw", f"net.ipv6.conf.{port}.disable_ipv6=1")
             node.run("ip", "link", "set", port, "up")
             node.vsctl("add-port", "br0", port)
         node.vsctl("set", "Interface", PORT, *(f"external_ids:{each}" for each in ids))
