@@ -76,5 +76,26 @@ def interface_xml(device: str, mac: str, *, bridge: str = "", mtu: int = 1500) -
 """
 
 
+def direct_xml(mac: str, source: str, mode: str) -> str:
+    """Write an interface of a domain, for which libvirt makes a macvtap.
+
+    It is ``macvtap0``, and the next one has the next number, also when a domain starts again.
+
+    Args:
+        mac: The instance's address, and the macvtap's.
+        source: Device that the macvtap sits on.
+        mode: How it shares that: ``bridge``, ``vepa``, ``private`` or ``passthrough``.
+    """
+    return f"""
+<interface type='direct'>
+  <mac address='{mac}'/>
+  <source dev='{source}' mode='{mode}'/>
+  <model type='virtio'/>
+  <driver name='qemu'/>
+  {NO_BOOT_CODE}
+</interface>
+"""
+
+
 NO_BOOT_CODE = "<rom enabled='no'/>"
 """Otherwise QEMU's iPXE looks for somebody to boot from: frames that nobody sent."""

@@ -13,6 +13,7 @@ How to write one:
 - The processor is emulated, and there is one: Python is 15 times slower than outside, and a process
   that imports the agent takes 10 s to start. Wait for events with generous deadlines, and promise
   no durations.
+- libvirtd and a domain, which QEMU emulates within what it emulates, take 10 s to start.
 - ``/usr`` and the project are read-only. Everything else may be written and is forgotten.
 - Modules are not loaded until something asks for them: ``run("modprobe", "geneve")``.
 - Leave the test without a timeout of its own: each has ``TEST_SECONDS`` in there.
