@@ -53,7 +53,9 @@ def domain_xml(
 """
 
 
-def interface_xml(device: str, mac: str, *, bridge: str = "", mtu: int = 1500) -> str:
+def interface_xml(
+    device: str, mac: str, *, bridge: str = "", mtu: int = 1500, managed: bool = True
+) -> str:
     """Write an interface of a domain, for which libvirt makes the tap.
 
     Args:
@@ -61,13 +63,14 @@ def interface_xml(device: str, mac: str, *, bridge: str = "", mtu: int = 1500) -
         mac: The instance's address; the tap has it with ``fe`` in front.
         bridge: Linux bridge that libvirt plugs the tap into; empty for none.
         mtu: Of the tap and, by virtio, of the instance.
+        managed: Whether libvirt makes the device; otherwise it has to be there, as it is to be.
     """
     source = f"<source bridge='{bridge}'/>" if bridge else ""
     return f"""
 <interface type='{"bridge" if bridge else "ethernet"}'>
   <mac address='{mac}'/>
   {source}
-  <target dev='{device}'/>
+  <target dev='{device}'{"" if managed else " managed='no'"}/>
   <model type='virtio'/>
   <driver name='qemu'/>
   <mtu size='{mtu}'/>

@@ -12,12 +12,13 @@ import numpy as np
 from agent.collectors.base import Collector
 from agent.collectors.instance import joined
 from agent.collectors.interface import openflow_name
-from agent.collectors.shown_links import devices_of
+from agent.collectors.shown_links import Links, devices_of
 from agent.columns import Column, fixed
 from agent.families import Block, Counter, Gauge, Output, render_labels
 from agent.model.bridge import BridgeReading, PortStats
 from agent.model.domain import FIELDS, Domain, DomainCounters, DomainInterface, Domains
 from agent.model.instance import VHOSTUSER
+from agent.model.namespace import HOST
 from agent.model.node import Node
 from agent.model.switch import Interface
 
@@ -79,6 +80,13 @@ OF_PORT = {
 }
 """The switch's port statistics, turned: what it sends, the instance receives."""
 
+Key = tuple[str, str]
+"""Name of a domain and device of its interface."""
+DIRECT, MACVTAPS = "direct", frozenset({"macvtap", "macvlan"})
+"""Type of an interface that libvirt itself makes as one of these kinds of links."""
+OTHER_WAY = [*range(len(FIELDS) // 2, len(FIELDS)), *range(len(FIELDS) // 2)]
+"""``FIELDS`` with what is received and what is sent in each other's place."""
+
 
 class Described:
     """What the domains say of themselves, written anew only when they have changed."""
@@ -132,33 +140,74 @@ def _meta(domain: Domain) -> Iterator[tuple[str, ...]]:
         )  # fmt: skip
 
 
+class Turned:
+    """Interfaces that libvirt counts the other way round, looked up only when something changed.
+
+    It turns the counters of every interface but those of type direct. A macvtap that somebody else
+    has made is of type ethernet to libvirt, and its own sense is the instance's already.
+    """
+
+    def __init__(self) -> None:
+        self._made_of: tuple[Domains, Links] | None = None
+        self._keys: frozenset[Key] = frozenset()
+
+    def of(self, node: Node) -> frozenset[Key]:
+        """Return (domain, device) of each; none while domains or links are not known."""
+        domains, host = node.domains.value, (node.namespaces.value or {}).get(HOST)
+        if domains is None or host is None:
+            return frozenset()
+        last = self._made_of
+        if last is None or last[0] is not domains or last[1] is not host.links:
+            self._made_of = domains, host.links
+            devices = {link.name for link in host.links.values() if link.kind in MACVTAPS}
+            self._keys = frozenset(
+                (domain.name, plug.target_device)
+                for domain in (domains.values() if devices else ())
+                for plug in domain.interfaces
+                if domain.active and plug.type != DIRECT and plug.target_device in devices
+            )
+        return self._keys
+
+
 class Columns:
     """The counters of all interfaces, kept while these are the same."""
 
     def __init__(self) -> None:
-        self._made_of: tuple[object, frozenset[str]] | None = None
+        self._made_of: tuple[object, ...] | None = None
         self._places = np.zeros(0, np.intp)
+        self._turned = np.zeros(0, np.intp)
         self._columns: dict[str, Column] = {}
 
-    def blocks(self, counters: DomainCounters, hidden: frozenset[str]) -> Iterator[Block]:
-        """Yield the counters of every interface whose device is not hidden."""
-        last = self._made_of
-        if last is None or last[0] is not counters.interfaces or last[1] != hidden:
-            self._made_of = counters.interfaces, hidden
+    def blocks(
+        self, counters: DomainCounters, hidden: frozenset[str], turned: frozenset[Key]
+    ) -> Iterator[Block]:
+        """Yield the counters of every interface whose device is not hidden.
+
+        Args:
+            counters: The reading.
+            hidden: Devices that are left out.
+            turned: (domain, device) of those whose receive and transmit change places.
+        """
+        made_of = counters.interfaces, hidden, turned
+        if made_of != self._made_of:
+            self._made_of = made_of
             shown = [
-                (place, render_labels(INTERFACE, names).encode("utf-8", "replace"))
-                for place, names in enumerate(counters.interfaces)
-                if names[1] not in hidden
+                (place, key)
+                for place, key in enumerate(counters.interfaces)
+                if key[1] not in hidden
             ]
+            rows = [row for row, (_, key) in enumerate(shown) if key in turned]
+            labels = [render_labels(INTERFACE, key).encode("utf-8", "replace") for _, key in shown]
             self._places = np.array([place for place, _ in shown], np.intp)
-            labels = [text for _, text in shown]
+            self._turned = np.array(rows, np.intp)
             self._columns = {name: Column(family, labels) for name, family in COUNTERS.items()}
-        numbers = counters.numbers[self._places].T
+        numbers = counters.numbers[self._places]
+        numbers[self._turned] = numbers[self._turned][:, OTHER_WAY]
         for field, column in self._columns.items():
-            yield column.block(np.ascontiguousarray(numbers[FIELDS.index(field)]))
+            yield column.block(np.ascontiguousarray(numbers[:, FIELDS.index(field)]))
 
 
-_described, _columns = Described(), Columns()
+_described, _turned, _columns = Described(), Turned(), Columns()
 
 
 def state(node: Node) -> Output:
@@ -171,7 +220,7 @@ def counters(node: Node) -> Output:
     if node.domain_interfaces == "never":
         return
     hidden = devices_of(node.switch.value) if node.domain_interfaces == "auto" else frozenset()
-    yield from _columns.blocks(node.domain_counters.require(), hidden)
+    yield from _columns.blocks(node.domain_counters.require(), hidden, _turned.of(node))
 
 
 def sockets(node: Node) -> Output:

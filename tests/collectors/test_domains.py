@@ -12,6 +12,8 @@ from agent.errors import UnknownFactError
 from agent.families import Block
 from agent.model.bridge import BridgeReading, PortStats
 from agent.model.domain import FIELDS, Domain, DomainCounters, DomainInterface, Owner
+from agent.model.link import Link
+from agent.model.namespace import HOST, Namespace
 from agent.model.node import Known, Node
 from agent.model.switch import Bridge, Interface, Port, Switch
 from tests.collectors.links import AGENT, page
@@ -145,6 +147,30 @@ def test_vhostuser_is_not_counted_twice_nor_by_a_number_that_changed_hands() -> 
     assert of(read, RECEIVED, target_device="vhu1") == [6]
     other = replace(BRIDGES["br-int"], port_names={1: "tap1", 2: "vhu9"})
     assert not of(shown(VHOSTUSER, switch=SWITCH, bridges={"br-int": other}), RECEIVED)
+
+
+def test_a_macvtap_of_somebody_elses_is_turned_back() -> None:
+    """libvirt goes by the type in the XML: of type direct it turns nothing, of ethernet it does."""
+    own, others, tap = "macvtap0", "macvtap1", "tap2"
+    host = {
+        n: Link(n, name, kind)
+        for n, name, kind in ((2, own, "macvtap"), (3, others, "macvtap"), (4, tap, "tun"))
+    }
+    found = shown(
+        DomainInterface("direct", MAC, own),
+        DomainInterface("ethernet", MAC, others),
+        DomainInterface("ethernet", MAC, tap),
+        namespaces={HOST: Namespace(HOST, host)},
+        domain_counters=counters(macvtap0=100, macvtap1=200, tap2=300),
+    )
+    received, sent = (FIELDS.index(f"{way}_packets") for way in ("receive", "transmit"))
+    for device, first, (got, gave) in (
+        (own, 100, (received, sent)),
+        (others, 200, (sent, received)),
+        (tap, 300, (received, sent)),
+    ):
+        assert of(found, RECEIVED, target_device=device) == [first + got], device
+        assert of(found, SENT, target_device=device) == [first + gave], device
 
 
 def test_auto_leaves_out_what_open_vswitch_counts_and_never_all() -> None:
