@@ -85,22 +85,16 @@ def _details(one: Grown) -> Iterator[str]:
     yield f"priority={flow.priority}{',' if flow.match else ''}{flow.match}"
     yield f"action={flow.effect.action}"
     yield f"cookie={flow.cookie:#x}"
-    if one.interface is not None:
-        for name, value in (
-            ("iface-id", one.interface.iface_id),
-            ("vm-uuid", one.interface.vm_uuid),
-            ("attached-mac", one.interface.attached_mac),
-        ):
-            if value:
-                yield f"{name}={value}"
-    if one.instance is not None:
-        for name, value in (
-            ("domain", one.instance.domain_name),
-            ("instance", one.instance.instance_name),
-            ("project", one.instance.project_name),
-        ):
-            if value:
-                yield f"{name}={value}"
+    interface, instance = one.interface, one.instance
+    told = (
+        ("iface-id", interface.iface_id if interface else None),
+        ("vm-uuid", interface.vm_uuid if interface else None),
+        ("attached-mac", interface.attached_mac if interface else None),
+        ("domain", instance.domain_name if instance else None),
+        ("instance", instance.instance_name if instance else None),
+        ("project", instance.project_name if instance else None),
+    )
+    yield from (f"{name}={value}" for name, value in told if value)
 
 
 def _totals(report: Report) -> Iterator[str]:
