@@ -6,6 +6,7 @@ ends by itself, in this thread, when libvirt answers or keepalive gives it up.
 """
 
 import contextlib
+import itertools
 import queue
 import time
 from collections import Counter
@@ -31,6 +32,9 @@ RETRY_SECONDS = 10.0
 """Until a domain that libvirt would not show is asked for again."""
 RELIST_SECONDS = 600.0
 """Some changes of a domain (virDomainUpdateDeviceFlags) make no event."""
+SETTLE_SECONDS = 10.0
+"""Between the first list and the second. A libvirtd that has just started lists what it knew before
+and ends, without an event, what it cannot take up again (qemuProcessReconnect)."""
 
 
 class StoppedError(Exception):
@@ -97,6 +101,7 @@ class Session:
 
     def _follow(self, known: KnownDomains) -> Never:
         list_at = retry_at = publish_at = 0.0
+        pauses = itertools.chain((SETTLE_SECONDS,), itertools.repeat(RELIST_SECONDS))
         news = False
         while True:
             now = time.monotonic()
@@ -109,7 +114,7 @@ class Session:
                 with self._asking.of("list of domains"):
                     self._waiting |= dict.fromkeys(known.list())
                 # A list is published when it has been read to its end.
-                list_at = publish_at = now + RELIST_SECONDS
+                list_at, publish_at = now + next(pauses), now + RELIST_SECONDS
                 news = True
             if self._waiting:
                 uuid = next(iter(self._waiting))

@@ -129,7 +129,8 @@ async def test_what_changes_nothing_is_counted_and_asks_nothing(server: LibvirtS
 async def test_a_change_without_an_event_is_found_by_the_next_list(
     server: LibvirtServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(hypervisor_session, "RELIST_SECONDS", 0.3)
+    for pause in ("SETTLE_SECONDS", "RELIST_SECONDS"):
+        monkeypatch.setattr(hypervisor_session, pause, 0.3)
     async with Following(server.uri).running() as following:
         server.domains = (made(NAME, "tap9"), made("instance-00000002", "tap2", number=2))
         await following.until(lambda: len(following.domains) == 2)
