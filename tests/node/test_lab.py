@@ -283,7 +283,7 @@ def test_prometheus_scrapes_and_answers() -> None:
         assert [target["health"] for target in prometheus.targets()] == ["up"]
 
 
-@pytest.mark.usefixtures("open_vswitch", "prometheus_installed")
+@pytest.mark.usefixtures("open_vswitch", "libvirt_installed", "prometheus_installed")
 @pytest.mark.parametrize("number", [None, signal.SIGINT])
 def test_a_demo_ends_well_and_leaves_nothing(
     number: signal.Signals | None,
