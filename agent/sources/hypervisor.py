@@ -94,6 +94,7 @@ class HypervisorSource:
             raise handover.failure.result()
         finally:
             self._inbox = self._told = None
+            self._answer_nobody()
             handover.close()
             inbox.stop()
             # Not wait_for() and not timeout(): in a task that is being cancelled Python 3.11's
@@ -112,23 +113,23 @@ class HypervisorSource:
             self._store.domains.put({})
         else:
             self.health.failed(error, EVENTS)
-            self.health.clear(STATISTICS)
             self.health.keep_parts({EVENTS})
             self._store.domains.lost()
         self.settled.set()
 
     async def read(self) -> None:
         """Read the counters once; what was said before is withdrawn when they cannot be read."""
-        if self._inbox is None or self._told is None:  # not connected, or not yet
-            known = self.health.configured or not self.settled.is_set()
-            self._store.domain_counters.replace(None if known else NOTHING, self._store.clock())
+        inbox, began, taken = self._inbox, time.perf_counter(), self._store.clock()
+        if inbox is None or self._told is None:  # not connected, or not yet
+            there_is_none = self.settled.is_set() and not self.health.configured
+            self._store.domain_counters.replace(NOTHING if there_is_none else None, taken)
             return
-        began, taken = time.perf_counter(), self._store.clock()
         try:
-            counters = await self._ask(self._inbox)
+            counters = await self._ask(inbox)
         except SourceError as error:
             self._store.domain_counters.withdraw()
-            self.health.failed(error, STATISTICS)
+            if self._inbox is inbox:  # otherwise it is told already why it has ended
+                self.health.failed(error, STATISTICS)
             return
         self._store.domain_counters.put(counters, taken=taken)
         self.health.good(STATISTICS, time.perf_counter() - began)
@@ -148,6 +149,11 @@ class HypervisorSource:
         if isinstance(given := answer.result(), SourceError):
             raise given
         return given
+
+    def _answer_nobody(self) -> None:
+        """Let nobody wait for what will not be answered any more."""
+        if self._asked is not None and not self._asked.done():
+            self._asked.set_result(SourceError(Reason.BROKEN, "the connection has ended"))
 
     def _publish(self, told: Told) -> None:
         before, self._told = self._told or Told({}), told

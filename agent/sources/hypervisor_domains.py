@@ -8,7 +8,7 @@ import libvirt
 from agent.errors import ParseError, Reason, SourceError
 from agent.model.domain import Domain, Domains
 from agent.model.instance import VHOSTUSER
-from agent.sources.hypervisor_errors import errors, is_gone, source_error
+from agent.sources.hypervisor_errors import NOT_TEXT, errors, is_gone, source_error
 from agent.wire.domain_stats import Row, interface_row, interfaces_of
 from agent.wire.domain_xml import Description, parse_domain_xml
 from agent.wire.text import clean
@@ -83,9 +83,9 @@ class KnownDomains:
 
         Raises:
             libvirt.libvirtError: If the connection has ended.
-            UnicodeDecodeError: If the answer is not UTF-8.
         """
-        if uuid not in self._domains and len(self._domains) >= self._limit:
+        known = uuid in self._domains or uuid in self.refused
+        if not known and len(self._domains) + len(self.refused) >= self._limit:
             self.beyond = max(self.beyond, 1)
             return
         name = self._domains[uuid].name if uuid in self._domains else uuid
@@ -98,11 +98,12 @@ class KnownDomains:
             if is_gone(error):
                 self._forget(uuid)
             elif self._connection.isAlive():
-                # It says no to this one; the others are none the worse for it.
-                self._failed[uuid] = name, source_error("libvirt", error)
-                self.refused.add(uuid)
+                self._refuse(uuid, name, source_error("libvirt", error))
             else:
                 raise
+            return
+        except UnicodeDecodeError:
+            self._refuse(uuid, name, SourceError(Reason.MALFORMED, NOT_TEXT))
             return
         self.refused.discard(uuid)
         self._handles[uuid] = handle
@@ -117,6 +118,11 @@ class KnownDomains:
             told = Description(interfaces=(), owner=None)
         owner = told.owner if told.owner is None or self._names else told.owner.without_names()
         self._domains[uuid] = Domain(uuid, name, state, told.interfaces, owner)
+
+    def _refuse(self, uuid: str, name: str, error: SourceError) -> None:
+        """Note that this one cannot be read; the others are none the worse for it."""
+        self._failed[uuid] = name, error
+        self.refused.add(uuid)
 
     def _forget(self, uuid: str) -> None:
         self._handles.pop(uuid, None)
@@ -140,7 +146,8 @@ class KnownDomains:
         }
         with errors("statistics of domains"):
             for handle, statistics in self._records(apart):
-                yield from interfaces_of(clean(handle.name()), statistics)
+                if not self.beyond or handle.UUIDString() in self._domains:
+                    yield from interfaces_of(clean(handle.name()), statistics)
             for uuid in apart:
                 yield from self._one_by_one(self._domains[uuid])
 

@@ -10,6 +10,8 @@ from agent.errors import Reason, SourceError
 from agent.wire.text import clean
 
 MAX_DETAIL_CHARACTERS = 200
+NOT_TEXT = "text that is not UTF-8"
+"""The bindings make str of whatever the peer sent."""
 REASONS = {
     libvirt.VIR_ERR_AUTH_FAILED: Reason.DENIED,
     libvirt.VIR_ERR_AUTH_CANCELLED: Reason.DENIED,
@@ -52,8 +54,8 @@ def errors(what: str) -> Iterator[None]:
         yield
     except libvirt.libvirtError as error:
         raise source_error(what, error) from error
-    except UnicodeDecodeError as error:  # the bindings make str of whatever the peer sent
-        raise SourceError(Reason.MALFORMED, f"{what}: text that is not UTF-8") from error
+    except UnicodeDecodeError as error:
+        raise SourceError(Reason.MALFORMED, f"{what}: {NOT_TEXT}") from error
 
 
 def is_gone(error: libvirt.libvirtError) -> bool:

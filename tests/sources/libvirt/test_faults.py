@@ -196,8 +196,11 @@ async def test_text_that_is_not_utf_8_is_malformed(server: LibvirtServer) -> Non
         del server.answers[STATS]
         assert await following.counted()
     server.answers[XML] = bad
+    server.domains = (*server.domains, made("instance-00000002", "tap2", number=2))
     async with Following(server.uri).running() as following:
-        assert following.problems == {EVENTS: "malformed"}
+        assert set(following.problems.values()) == {"malformed"}
+        assert following.problems.keys() == {f"domain {each.name}" for each in server.domains}
+        assert following.live
 
 
 @pytest.mark.parametrize(
@@ -327,6 +330,19 @@ async def test_one_that_says_nothing_while_nobody_asks_is_noticed(server: Libvir
         )
         server.thaw()
         await following.until(lambda: following.live)
+
+
+async def test_a_scrape_does_not_wait_for_a_connection_that_has_ended(
+    server: LibvirtServer,
+) -> None:
+    async with Following(server.uri, timeouts={"libvirt_seconds": 30}).running() as following:
+        server.answers[STATS] = says_nothing
+        reading = asyncio.create_task(following.read())
+        await following.until(lambda: server.calls[STATS])
+        server.drop()
+        assert await reading is None
+        await following.until(lambda: not following.live)
+        assert following.problems.keys() == {EVENTS}
 
 
 async def test_many_ends_of_the_connection_cost_nothing(server: LibvirtServer) -> None:

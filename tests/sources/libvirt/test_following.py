@@ -173,6 +173,8 @@ async def test_more_domains_than_the_limit_are_left_out_and_told(tmp_path: Path)
         async with limited.running() as following:
             assert len(following.domains) == 3
             assert following.health.status()["notes"] == ["2 domains are left out: limits.domains"]
+            counted = await following.counted()
+            assert {name for name, _ in counted} == following.named.keys()
 
 
 async def test_without_names_only_ids_come_in(server: LibvirtServer) -> None:
