@@ -2,7 +2,8 @@
 
 import io
 import json
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterable
 from contextlib import redirect_stderr
 from typing import Any
 
@@ -11,6 +12,15 @@ from agent import log
 Event = dict[str, Any]
 Logged = Callable[[], list[Event]]
 """Returns the events since the last call."""
+
+
+SLOW = "Executing %s took %.3f seconds"
+"""In debug mode asyncio tells of callbacks that take long on a busy machine."""
+
+
+def without_slowness(records: Iterable[logging.LogRecord]) -> list[logging.LogRecord]:
+    """Return what was logged, but not that the machine is busy."""
+    return [record for record in records if record.msg != SLOW]
 
 
 def capture(level: str = "info") -> Logged:
@@ -23,8 +33,11 @@ def capture(level: str = "info") -> Logged:
         lines = stream.getvalue().splitlines()
         stream.seek(0)
         stream.truncate()
-        # In debug mode asyncio tells of callbacks that take long on a busy machine.
         events: list[Event] = [json.loads(line) for line in lines]
-        return [event for event in events if not event["event"].startswith("Executing <")]
+        return [
+            event
+            for event in events
+            if not event["event"].startswith(SLOW.split("%", maxsplit=1)[0])
+        ]
 
     return logged
