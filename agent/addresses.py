@@ -62,6 +62,8 @@ def check_rundir(rundir: str) -> None:
 
 
 LIBVIRT_DRIVERS = frozenset({"ch", "lxc", "qemu", "vz", "xen"})
+LIBVIRT_PATHS = frozenset({"/", "/session", "/system"})
+"""Of drivers that run as daemons; with another, /embed, the library itself would be one."""
 LIBVIRT_DIRECTORY = "/run/libvirt"
 
 
@@ -77,13 +79,15 @@ def libvirt_sockets(uri: str) -> tuple[str, ...]:
 
     Raises:
         ValueError: If it is no URI of a driver on this node by a UNIX socket: others start a
-            program (ssh), or lead to other nodes.
+            program (ssh), lead to other nodes, or make a hypervisor of this process (/embed).
     """
     parts = urlsplit(uri)
     driver, _, transport = parts.scheme.partition("+")
     if driver not in LIBVIRT_DRIVERS or transport not in ("", "unix") or parts.netloc:
         known = ", ".join(sorted(LIBVIRT_DRIVERS))
         raise ValueError(f"not DRIVER:///PATH with a DRIVER of {known}: only this node's by socket")
+    if parts.path not in LIBVIRT_PATHS:
+        raise ValueError(f"its path is none of {', '.join(sorted(LIBVIRT_PATHS))}")
     paths = parse_qs(parts.query).get("socket", [])
     if len(paths) > 1 or "\0" in uri:
         raise ValueError("a URI names at most one socket, without NUL")

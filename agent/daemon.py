@@ -81,7 +81,9 @@ class Agent:
         )
         # Where no scrape reads anything of it, it is good for as long as it is followed.
         libvirt = SourceHealth(
-            "libvirt", settings.libvirt.enabled is True, subscription=DOMAINS not in reads
+            "libvirt",
+            settings.libvirt.enabled is True and self._wants_domains,
+            subscription=DOMAINS not in reads,
         )
         self._hypervisor = HypervisorSource(settings, self.store, libvirt)
         # A page may be joined for a moment after its beginning: readings are shared for so much

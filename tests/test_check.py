@@ -1,6 +1,10 @@
 """What ``check`` prints: a hint has to fit the peer that it is about."""
 
+from typing import Any
+
 from agent.check import lines
+from agent.config import Settings
+from agent.daemon import Agent
 from agent.errors import Reason, SourceError
 from agent.health import SourceHealth
 
@@ -46,6 +50,14 @@ def test_libvirt_asks_for_no_capability() -> None:
     text = said(down("libvirt", Reason.ABSENT, "no socket of libvirt: /run/x"), kernel=False)
     assert "--libvirt.uri" in text
     assert "--ovs" not in text
+
+
+async def test_libvirt_that_no_collector_shows_is_not_missed() -> None:
+    shown: dict[str, Any] = {"disable_defaults": True, "libvirt": {"enabled": True}}
+    for collectors, missed in (({"namespace": True}, False), ({"instance": True}, True)):
+        agent = Agent(Settings.model_validate({**shown, "collectors": collectors}))
+        (libvirt,) = (each for each in agent.sources if each.name == "libvirt")
+        assert libvirt.configured is missed
 
 
 def test_what_all_namespaces_lack_is_said_once() -> None:

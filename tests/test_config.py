@@ -97,6 +97,8 @@ def test_a_libvirt_uri_says_which_socket_has_to_be_there(
         "qemu+libssh2://other/system",
         "qemu+tcp://other/system",
         "qemu://other/system",  # TLS to another node
+        "qemu:///embed?root=/tmp/root",  # would be libvirtd itself, in this process
+        "qemu:///emb%65d?root=/tmp/root",
         "esx://vcenter/",
         "qemu",
         "",

@@ -112,6 +112,7 @@ class HypervisorSource:
         if error.reason is Reason.ABSENT and not self.health.configured:
             self._store.domains.put({})
         else:
+            self.health.configured = True
             self.health.failed(error, EVENTS)
             self.health.keep_parts({EVENTS})
             self._store.domains.lost()
@@ -186,18 +187,21 @@ def _work(
     asking: Asking,
 ) -> None:
     """Be the worker thread: follow, say why that ended."""
-    failure: Exception | None = None
     try:
         # Here and not above: the library is optional, and loads a dozen others.
         from agent.sources.hypervisor_session import Session, StoppedError  # noqa: PLC0415
-    except ImportError as error:
+    except (ImportError, AttributeError) as error:  # or one that is too old
         handover.end(SourceError(Reason.ABSENT, f"libvirt-python cannot be loaded: {error}"))
+        return
+    except OSError as error:  # no more descriptors
+        handover.end(SourceError(Reason.BROKEN, f"libvirt-python cannot be loaded: {error}"))
         return
     try:
         Session(settings, inbox, handover, asking).run()
     except StoppedError:
-        pass
-    except Exception as error:  # noqa: BLE001 (run() raises it, bug or not, in the main thread)
-        failure = error
-    finally:
-        handover.end(failure)
+        handover.end(None)
+    except SourceError as error:
+        # Another one: the frames that this one passed hold domains, and so descriptors.
+        handover.end(SourceError(error.reason, error.detail))
+    except Exception as error:  # noqa: BLE001 (a bug: run() raises it in the main thread)
+        handover.end(error)

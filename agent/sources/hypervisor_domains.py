@@ -8,7 +8,13 @@ import libvirt
 from agent.errors import ParseError, Reason, SourceError
 from agent.model.domain import Domain, Domains
 from agent.model.instance import VHOSTUSER
-from agent.sources.hypervisor_errors import NOT_TEXT, errors, is_gone, source_error
+from agent.sources.hypervisor_errors import (
+    NOT_TEXT,
+    NOT_TEXT_ERRORS,
+    errors,
+    is_gone,
+    source_error,
+)
 from agent.wire.domain_stats import Row, interface_row, interfaces_of
 from agent.wire.domain_xml import Description, parse_domain_xml
 from agent.wire.text import clean
@@ -71,12 +77,18 @@ class KnownDomains:
         """
         with errors("list of domains"):
             handles = self._connection.listAllDomains()
+        # Beyond the limit, those stay that are known: libvirt's order may be another each time.
+        handles.sort(key=lambda handle: handle.UUIDString() not in self._domains)
         there = {handle.UUIDString(): handle for handle in handles[: self._limit]}
         self.beyond = len(handles) - len(there)
         for uuid in (self._domains.keys() | self._failed.keys()) - there.keys():
             self._forget(uuid)
         self._listed = there
         return list(there)
+
+    def changed(self, uuid: str) -> None:
+        """Take that a domain may not be any more what it was when it was listed."""
+        self._listed.pop(uuid, None)
 
     def read(self, uuid: str) -> None:
         """Read one domain again; one that is gone is forgotten.
@@ -85,7 +97,8 @@ class KnownDomains:
             libvirt.libvirtError: If the connection has ended.
         """
         known = uuid in self._domains or uuid in self.refused
-        if not known and len(self._domains) + len(self.refused) >= self._limit:
+        count = len(self._domains) + len(self.refused.difference(self._domains))
+        if not known and count >= self._limit:
             self.beyond = max(self.beyond, 1)
             return
         name = self._domains[uuid].name if uuid in self._domains else uuid
@@ -102,7 +115,7 @@ class KnownDomains:
             else:
                 raise
             return
-        except UnicodeDecodeError:
+        except NOT_TEXT_ERRORS:
             self._refuse(uuid, name, SourceError(Reason.MALFORMED, NOT_TEXT))
             return
         self.refused.discard(uuid)
@@ -175,7 +188,7 @@ class KnownDomains:
             if plug.target_device and plug.type != VHOSTUSER:
                 try:
                     numbers = self._handles[domain.uuid].interfaceStats(plug.target_device)
-                except libvirt.libvirtError:
+                except (libvirt.libvirtError, *NOT_TEXT_ERRORS):
                     if not self._connection.isAlive():
                         raise
                     continue  # it has just gone

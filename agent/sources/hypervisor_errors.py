@@ -12,6 +12,11 @@ from agent.wire.text import clean
 MAX_DETAIL_CHARACTERS = 200
 NOT_TEXT = "text that is not UTF-8"
 """The bindings make str of whatever the peer sent."""
+NOT_TEXT_ERRORS = (UnicodeDecodeError, SystemError)
+"""How they say that they could not. The second is of the text of an error, which libvirt also cuts
+in the middle of a character: it fails where the handler of errors is called
+(libvirt_virErrorFuncHandler of libvirt-override.c), and the call then looks as if it had a result.
+"""
 REASONS = {
     libvirt.VIR_ERR_AUTH_FAILED: Reason.DENIED,
     libvirt.VIR_ERR_AUTH_CANCELLED: Reason.DENIED,
@@ -54,7 +59,7 @@ def errors(what: str) -> Iterator[None]:
         yield
     except libvirt.libvirtError as error:
         raise source_error(what, error) from error
-    except UnicodeDecodeError as error:
+    except NOT_TEXT_ERRORS as error:
         raise SourceError(Reason.MALFORMED, f"{what}: {NOT_TEXT}") from error
 
 

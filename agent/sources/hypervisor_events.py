@@ -13,6 +13,7 @@ from typing import Any
 import libvirt
 
 from agent.errors import Reason, SourceError
+from agent.sources.hypervisor_errors import NOT_TEXT_ERRORS
 from agent.sources.hypervisor_words import Heard
 
 PAUSE_SECONDS = 1.0
@@ -99,7 +100,7 @@ def subscribe(connection: Any, told: Told, callbacks: list[int]) -> None:
         opaque = told, name, kind in CHANGES
         try:
             callbacks.append(connection.domainEventRegisterAny(None, kind, _on_event, opaque))
-        except libvirt.libvirtError:
+        except (libvirt.libvirtError, *NOT_TEXT_ERRORS):
             if not connection.isAlive():
                 raise
 
@@ -109,7 +110,7 @@ def unsubscribe(connection: Any, callbacks: list[int]) -> None:
     for number in callbacks:
         try:
             connection.domainEventDeregisterAny(number)
-        except libvirt.libvirtError:
+        except (libvirt.libvirtError, *NOT_TEXT_ERRORS):
             continue  # the library has let go of it before it asked the other end
 
 

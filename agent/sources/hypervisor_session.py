@@ -19,7 +19,7 @@ from agent.errors import Reason, SourceError
 from agent.model.domain import DomainCounters
 from agent.sources.handover import Handover
 from agent.sources.hypervisor_domains import KnownDomains
-from agent.sources.hypervisor_errors import errors
+from agent.sources.hypervisor_errors import NOT_TEXT_ERRORS, errors
 from agent.sources.hypervisor_events import start_loop, subscribe, unsubscribe
 from agent.sources.hypervisor_words import Ask, Asking, Closed, Heard, Inbox, Stop, Told, Word
 from agent.wire.domain_stats import columns
@@ -30,6 +30,9 @@ PUBLISH_SECONDS = 0.05
 """Between two publications while more domains wait to be read."""
 RETRY_SECONDS = 10.0
 """Until a domain that libvirt would not show is asked for again."""
+MAX_WAITING = 2 * 16384
+"""Domains that events told of and that are not read yet, twice of what libvirt lists
+(REMOTE_DOMAIN_LIST_MAX); when there are more, they are listed instead."""
 RELIST_SECONDS = 600.0
 """Some changes of a domain (virDomainUpdateDeviceFlags) make no event."""
 SETTLE_SECONDS = 10.0
@@ -77,8 +80,8 @@ class Session:
             StoppedError: When told to end.
             SourceError: When libvirt cannot be reached or understood, or the connection ends.
         """
-        start_loop()
         with self._asking.of("connection"), errors(self._uri):
+            start_loop()
             connection = libvirt.openReadOnly(self._uri)
         callbacks: list[int] = []
         known = KnownDomains(connection, self._limit, names=self._names)
@@ -93,7 +96,7 @@ class Session:
             with self._asking.of("end"):
                 unsubscribe(connection, callbacks)
                 for last_word in (connection.unregisterCloseCallback, connection.close):
-                    with contextlib.suppress(libvirt.libvirtError):
+                    with contextlib.suppress(libvirt.libvirtError, *NOT_TEXT_ERRORS):
                         last_word()
 
     def _on_closed(self, _connection: Any, reason: int, _opaque: object) -> None:
@@ -107,6 +110,9 @@ class Session:
             now = time.monotonic()
             next_at = min(list_at, retry_at) if known.refused else list_at
             self._listen(known, 0.0 if self._waiting else next_at - now)
+            if len(self._waiting) > MAX_WAITING:
+                self._waiting.clear()
+                list_at = now
             if now >= retry_at:
                 self._waiting |= dict.fromkeys(known.refused)
                 retry_at = now + RETRY_SECONDS
@@ -146,6 +152,7 @@ class Session:
                 self._events[word.name] += 1
                 if word.changed:
                     self._waiting[word.uuid] = None
+                    known.changed(word.uuid)
                 elif self._told is not None:
                     self._handover.put(self._told, dict(self._events))
             case Ask():
@@ -157,7 +164,9 @@ class Session:
             with self._asking.of("statistics of domains"):
                 interfaces, numbers = columns(known.statistics())
         except SourceError as error:
-            answer = error
+            # Another one: the frames that this one passed hold domains, and so descriptors, and
+            # with it they would be a cycle, which any thread collects at any time.
+            answer = SourceError(error.reason, error.detail)
         else:
             if interfaces != self._interfaces:
                 self._interfaces = interfaces

@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import errno
 import socket
 import stat
 import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -383,3 +385,32 @@ async def test_a_library_that_is_not_installed_is_said_to_be_missing(
         assert following.problems == {EVENTS: "absent"}
         assert "libvirt-python" in following.detail(EVENTS)
         assert following.health.configured, "a socket is there, so libvirt is missed"
+
+
+async def test_a_library_that_is_too_old_is_said_to_be_missing(
+    server: LibvirtServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("session", "events", "domains", "errors"):
+        monkeypatch.delitem(sys.modules, f"agent.sources.hypervisor_{name}", raising=False)
+    monkeypatch.setitem(sys.modules, "libvirt", ModuleType("libvirt"))
+    async with Following(server.uri).running() as following:
+        assert following.problems == {EVENTS: "absent"}
+        assert "has no attribute" in following.detail(EVENTS)
+
+
+async def test_a_library_that_cannot_be_read_now_is_tried_again(
+    server: LibvirtServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class NoDescriptors:
+        @staticmethod
+        def find_spec(name: str, *_: object) -> None:
+            if name == "agent.sources.hypervisor_session":
+                raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.delitem(sys.modules, "agent.sources.hypervisor_session")
+    with monkeypatch.context() as exhausted:
+        exhausted.setattr(sys, "meta_path", [NoDescriptors, *sys.meta_path])
+        async with Following(server.uri).running() as following:
+            assert following.problems == {EVENTS: "broken"}
+            exhausted.undo()
+            await following.until(lambda: following.live)

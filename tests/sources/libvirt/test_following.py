@@ -1,5 +1,6 @@
 """Domains are known as libvirt tells them: listed once, then by events."""
 
+import asyncio
 import queue
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,7 +11,7 @@ import pytest
 from agent.sources import hypervisor_session
 from agent.sources.hypervisor_words import Closed, Inbox, Stop
 from lab.libvirt_domains import PAUSED, RUNNING, SHUTOFF, UNKNOWN, Interface, many
-from lab.libvirt_faults import fails
+from lab.libvirt_faults import Call, fails
 from lab.libvirt_rpc import Procedure
 from lab.libvirt_server import LibvirtServer
 from tests.sources.libvirt.following import NAME, Following, made, xml
@@ -167,6 +168,27 @@ async def test_a_restarted_libvirtd_is_found_again_and_its_changes_too(
         assert await following.counted() == {("instance-00000005", "tap5"): [10] * 8}
 
 
+async def test_a_domain_that_is_renamed_between_list_and_reading_has_its_new_name(
+    tmp_path: Path,
+) -> None:
+    first, second = served = many(2, 1)
+    with LibvirtServer(tmp_path / "sock", served) as server:
+        renamed = replace(second, name="renamed")
+
+        async def held(call: Call) -> None:
+            del server.answers[Procedure.DOMAIN_GET_XML_DESC]
+            await asyncio.to_thread(rename)
+            await call.say(call.honest())
+
+        def rename() -> None:
+            server.domains = (first, renamed)
+            server.lifecycle(renamed, DEFINED, 2)
+
+        server.answers[Procedure.DOMAIN_GET_XML_DESC] = held
+        async with Following(server.uri).running() as following:
+            assert following.named.keys() == {first.name, "renamed"}
+
+
 async def test_more_domains_than_the_limit_are_left_out_and_told(tmp_path: Path) -> None:
     with LibvirtServer(tmp_path / "sock", many(5, 1)) as server:
         limited = Following(server.uri, limits={"domains": 3})
@@ -175,6 +197,27 @@ async def test_more_domains_than_the_limit_are_left_out_and_told(tmp_path: Path)
             assert following.health.status()["notes"] == ["2 domains are left out: limits.domains"]
             counted = await following.counted()
             assert {name for name, _ in counted} == following.named.keys()
+
+
+async def test_a_domain_that_cannot_be_read_any_more_counts_once_for_the_limit(
+    tmp_path: Path,
+) -> None:
+    first, *_ = served = many(4, 1)
+    with LibvirtServer(tmp_path / "sock", served[:2]) as server:
+        async with Following(server.uri, limits={"domains": 3}).running() as following:
+            server.answers[Procedure.DOMAIN_GET_XML_DESC] = fails(88, "access denied")
+            for each in served[:2]:
+                server.metadata_changed(each)
+            await following.until(lambda: len(following.problems) == 2)
+            server.answers.clear()
+            server.domains = served[:3]
+            server.lifecycle(served[2], STARTED)
+            await following.until(lambda: len(following.domains) == 3, LATE_SECONDS)
+            server.domains = served
+            server.lifecycle(served[3], STARTED)
+            server.rebooted(first)
+            await following.until(lambda: "domain_rebooted" in following.events)
+            assert len(following.domains) == 3
 
 
 async def test_without_names_only_ids_come_in(server: LibvirtServer) -> None:
