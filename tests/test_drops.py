@@ -10,7 +10,7 @@ import pytest
 
 from agent import cli
 from agent.drops import as_json, text
-from agent.drops.choice import NothingToCompareError, choose, devices_of
+from agent.drops.choice import NothingToCompareError, choose, devices_of, without_port
 from agent.drops.growth import Snapshot, compare, obstacle
 from agent.drops.printable import printable
 from agent.drops.report import BOOKED, Growth, Report
@@ -266,6 +266,28 @@ def test_says_which_instances_there_are_and_which_have_nothing_here() -> None:
     with pytest.raises(NothingToCompareError) as raised:
         choose(SWITCH, "br-tun", None, frozenset({"tap1"}))
     assert raised.value.lines == ("no interface of it on Open vSwitch; there are: tap1",)
+
+
+def test_says_which_of_the_interfaces_cannot_be_watched_beside_those_that_can() -> None:
+    devices = frozenset({"tap1", "tap3"})
+    assert choose(SWITCH, None, None, devices) == {"br-int": frozenset({4})}
+    (said,) = without_port(SWITCH, None, None, devices)
+    assert said.startswith("tap3 on br-int has no OpenFlow port: could not open")
+    assert without_port(SWITCH, None, "tap1") == without_port(SWITCH, None, None) == []
+    assert without_port(SWITCH, "br-tun", None, devices) == []
+
+
+def test_an_instance_is_watched_on_every_bridge_and_behind_a_hybrid_plug() -> None:
+    hybrid = DomainInterface("bridge", "fa:16:3e:00:00:02", "tap4", "virtio", "qbr4")
+    qvo = Interface("qvo4", ofport=9, vm_uuid=DOMAIN.uuid, attached_mac=hybrid.mac)
+    br_ex = Bridge("br-ex", ports=(Port("qvo4", (qvo,)),))
+    switch = replace(SWITCH, bridges=(*SWITCH.bridges, br_ex))
+    both = replace(DOMAIN, interfaces=(*DOMAIN.interfaces, hybrid))
+    devices = devices_of("instance02", join(switch, {DOMAIN.uuid: both}, None))
+    assert devices == {"tap1", "tap4", "qvo4"}
+    chosen = {"br-int": frozenset({4}), "br-ex": frozenset({9})}
+    assert choose(switch, None, None, devices) == chosen
+    assert not without_port(switch, None, None, devices)
 
 
 def test_all_bridges_are_watched_unless_one_is_named() -> None:

@@ -8,7 +8,7 @@ from agent.model.link import Link
 from agent.model.namespace import HOST, Namespace
 from agent.model.switch import Bridge, Interface, Port, Switch
 
-RUNNING, SHUT_OFF = 1, 5
+RUNNING, SHUT_OFF, CRASHED = 1, 5, 6
 A, B = "aaaaaaaa-0000-4000-8000-000000000001", "bbbbbbbb-0000-4000-8000-000000000002"
 MAC, OTHER_MAC = "fa:16:3e:00:00:01", "fa:16:3e:00:00:02"
 TAP = DomainInterface("ethernet", MAC, "tap1", "virtio")
@@ -139,3 +139,18 @@ def test_there_is_one_row_for_each_device_whatever_is_said_twice() -> None:
     rows = joined(switch(plugged("tap1", A), plugged("tap1", B)), domain(A, *twice), domain(B, TAP))
     assert list(rows) == ["tap1"]
     assert rows["tap1"].attached_mac == MAC
+
+
+def test_two_ports_with_one_address_are_told_apart_by_their_neutron_ports() -> None:
+    """On two networks of Neutron one MAC address may be there twice."""
+    plugs = [replace(TAP, target_device=f"tap{n}", type="bridge", iface_id=f"p{n}") for n in (1, 2)]
+    both = (plugged(f"qvo{n}", A, iface_id=f"p{n}") for n in (2, 1))
+    rows = joined(switch(*both), domain(A, *plugs))
+    ports = {name: row.iface_id for name, row in rows.items()}
+    assert ports == {"qvo1": "p1", "qvo2": "p2", "tap1": "p1", "tap2": "p2"}
+    assert rows["qvo2"].plug is plugs[1]
+
+
+def test_a_guest_that_has_crashed_still_has_its_devices() -> None:
+    row = joined(None, domain(A, TAP, state=CRASHED))["tap1"]
+    assert row.instance_id == A

@@ -5,14 +5,14 @@ transmit here, and rx of its tap and of its port on the switch. A drop on receiv
 does not read.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
 from agent.collectors.base import Collector
 from agent.collectors.instance import joined
 from agent.collectors.interface import openflow_name
-from agent.collectors.shown_links import Links, devices_of
+from agent.collectors.shown_links import devices_of
 from agent.columns import Column, fixed
 from agent.families import Block, Counter, Gauge, Output, render_labels
 from agent.model.bridge import BridgeReading, PortStats
@@ -41,8 +41,8 @@ OPENSTACK = Gauge(
 META = Gauge(
     "libvirt_domain_interface_meta",
     "An interface of a domain, always 1, with the Neutron port as virtual_interface; join on "
-    "(instance, domain, mac), or where there is a device on (instance, domain, target_device) "
-    "[domain XML interface].",
+    "(instance, domain, mac), or where target_device is not empty on (instance, domain, "
+    "target_device) [domain XML interface].",
     labels=(
         "domain", "mac", "target_device", "type", "model", "source_bridge", "virtual_interface",
     ),
@@ -82,8 +82,8 @@ OF_PORT = {
 
 Key = tuple[str, str]
 """Name of a domain and device of its interface."""
-DIRECT, MACVTAPS = "direct", frozenset({"macvtap", "macvlan"})
-"""Type of an interface that libvirt itself makes as one of these kinds of links."""
+ETHERNET, MACVTAPS = "ethernet", frozenset({"macvtap", "macvlan"})
+"""Type of an interface whose link may be of one of these kinds without libvirt minding it."""
 OTHER_WAY = [*range(len(FIELDS) // 2, len(FIELDS)), *range(len(FIELDS) // 2)]
 """``FIELDS`` with what is received and what is sent in each other's place."""
 
@@ -128,14 +128,20 @@ def _openstack(domain: Domain) -> tuple[str, ...]:
 
 
 def _meta(domain: Domain) -> Iterator[tuple[str, ...]]:
-    """Yield one row for each MAC address: SR-IOV has nothing else; with two, one has a device."""
+    """Yield one row for each MAC address: SR-IOV has nothing else; with two, one has a device.
+
+    A device that stands there twice, as it can in a domain that is only defined, is the first's.
+    """
     rows: dict[str, DomainInterface] = {}
     for plug in domain.interfaces:
         if plug.mac and (plug.mac not in rows or not rows[plug.mac].target_device):
             rows[plug.mac] = plug
+    devices: set[str] = set()
     for mac, plug in rows.items():
+        device = plug.target_device if plug.target_device not in devices else None
+        devices.add(device or "")
         yield (
-            domain.name, mac, plug.target_device or "", plug.type, plug.model or "",
+            domain.name, mac, device or "", plug.type, plug.model or "",
             plug.source_bridge or "", plug.iface_id or "",
         )  # fmt: skip
 
@@ -145,28 +151,43 @@ class Turned:
 
     It turns the counters of every interface but those of type direct. A macvtap that somebody else
     has made is of type ethernet to libvirt, and its own sense is the instance's already.
+
+    What was known of an interface holds until something else is: its link and its domain may be
+    gone before its last numbers are shown, and a moment in the other sense would be a spike.
     """
 
     def __init__(self) -> None:
-        self._made_of: tuple[Domains, Links] | None = None
-        self._keys: frozenset[Key] = frozenset()
+        self._made_of: tuple[object, ...] = (None, None, None)
+        self._turned: Mapping[Key, bool | None] = {}
 
-    def of(self, node: Node) -> frozenset[Key]:
-        """Return (domain, device) of each; none while domains or links are not known."""
+    def of(self, node: Node, keys: tuple[Key, ...]) -> Mapping[Key, bool | None]:
+        """Say of each (domain, device) whether it is one; ``None`` while nobody can know."""
         domains, host = node.domains.value, (node.namespaces.value or {}).get(HOST)
-        if domains is None or host is None:
-            return frozenset()
-        last = self._made_of
-        if last is None or last[0] is not domains or last[1] is not host.links:
-            self._made_of = domains, host.links
-            devices = {link.name for link in host.links.values() if link.kind in MACVTAPS}
-            self._keys = frozenset(
-                (domain.name, plug.target_device)
-                for domain in (domains.values() if devices else ())
+        made_of = keys, domains, host.links if host else None
+        if any(now is not last for now, last in zip(made_of, self._made_of, strict=True)):
+            self._made_of = made_of
+            types = {
+                (domain.name, plug.target_device or ""): plug.type
+                for domain in _named(domains or {})
                 for plug in domain.interfaces
-                if domain.active and plug.type != DIRECT and plug.target_device in devices
-            )
-        return self._keys
+            }
+            kinds = {link.name: link.kind for link in host.links.values()} if host else None
+            self._turned = {key: self._one(key, types.get(key), kinds) for key in keys}
+        return self._turned
+
+    def _one(
+        self, key: Key, plug_type: str | None, kinds: Mapping[str, str | None] | None
+    ) -> bool | None:
+        known, device = self._turned.get(key), key[1]
+        if plug_type not in (ETHERNET, None):
+            return False
+        if kinds is None:
+            return known
+        if device not in kinds:  # it has just gone or come, or is in another namespace
+            return known or False
+        if kinds[device] not in MACVTAPS:
+            return False
+        return known if plug_type is None else True
 
 
 class Columns:
@@ -179,14 +200,18 @@ class Columns:
         self._columns: dict[str, Column] = {}
 
     def blocks(
-        self, counters: DomainCounters, hidden: frozenset[str], turned: frozenset[Key]
+        self,
+        counters: DomainCounters,
+        hidden: frozenset[str],
+        turned: Mapping[Key, bool | None],
     ) -> Iterator[Block]:
         """Yield the counters of every interface whose device is not hidden.
 
         Args:
             counters: The reading.
             hidden: Devices that are left out.
-            turned: (domain, device) of those whose receive and transmit change places.
+            turned: Whether receive and transmit change places, by (domain, device); those of which
+                that is not known have no series.
         """
         made_of = counters.interfaces, hidden, turned
         if made_of != self._made_of:
@@ -194,9 +219,9 @@ class Columns:
             shown = [
                 (place, key)
                 for place, key in enumerate(counters.interfaces)
-                if key[1] not in hidden
+                if key[1] not in hidden and turned[key] is not None
             ]
-            rows = [row for row, (_, key) in enumerate(shown) if key in turned]
+            rows = [row for row, (_, key) in enumerate(shown) if turned[key]]
             labels = [render_labels(INTERFACE, key).encode("utf-8", "replace") for _, key in shown]
             self._places = np.array([place for place, _ in shown], np.intp)
             self._turned = np.array(rows, np.intp)
@@ -220,7 +245,8 @@ def counters(node: Node) -> Output:
     if node.domain_interfaces == "never":
         return
     hidden = devices_of(node.switch.value) if node.domain_interfaces == "auto" else frozenset()
-    yield from _columns.blocks(node.domain_counters.require(), hidden, _turned.of(node))
+    read = node.domain_counters.require()
+    yield from _columns.blocks(read, hidden, _turned.of(node, read.interfaces))
 
 
 def sockets(node: Node) -> Output:
@@ -230,7 +256,9 @@ def sockets(node: Node) -> Output:
     agent does not ask it for these.
     """
     node.domains.require()
-    plugs = [row for row in joined(node) if row.plug and row.plug.type == VHOSTUSER]
+    plugs = [
+        row for row in joined(node) if row.interface and row.plug and row.plug.type == VHOSTUSER
+    ]
     if not plugs or node.domain_interfaces != "always":
         return
     bridges = node.bridges.require()

@@ -19,7 +19,8 @@ Numbers are of the time between the two readings; ``null`` is what is not known 
   reading: which of the packets came before the change is not known.
 - ``unattributed`` and ``missed``: of each table with some ``bridge``, ``table``, ``table_name``,
   ``packets`` that matched but that no reading of its flows accounts for, and that matched nothing.
-- ``problems``: a line for each bridge that was not compared.
+- ``problems``: a line for each bridge that was not compared, and for each interface that was asked
+  for and has no OpenFlow port.
 """
 
 import json

@@ -47,17 +47,11 @@ def choose(
         raise NothingToCompareError(_missing(wanted, (each.name for each in switch.bridges)))
     if interface is None and devices is None:
         return {each.name: None for each in bridges}
-    there = [
-        (each, one)
-        for each in bridges
-        for one in _interfaces(each)
-        if devices is None or one.name in devices
-    ]
-    found = [(each, one) for each, one in there if interface is None or _is(one, interface)]
+    found = _found(bridges, interface, devices)
     if not found:
-        names = (one.name for _, one in there) if interface else devices or ()
+        names = (one.name for _, one in _found(bridges, None, devices)) if interface else devices
         wanted = f"interface {interface}" if interface else "interface of it on Open vSwitch"
-        raise NothingToCompareError(_missing(wanted, names))
+        raise NothingToCompareError(_missing(wanted, names or ()))
     chosen: dict[str, frozenset[int] | None] = {}
     for owner, one in found:
         if one.openflow_port is not None:
@@ -65,6 +59,20 @@ def choose(
     if not chosen:
         raise NothingToCompareError(*(_without_port(owner, one) for owner, one in found))
     return chosen
+
+
+def without_port(
+    switch: Switch,
+    bridge: str | None,
+    interface: str | None,
+    devices: frozenset[str] | None = None,
+) -> list[str]:
+    """Say of each interface that was asked for why nobody can watch its flows, as ``choose``."""
+    if interface is None and devices is None:
+        return []
+    bridges = [each for each in switch.bridges if bridge in (None, each.name)]
+    found = _found(bridges, interface, devices)
+    return [_without_port(each, one) for each, one in found if one.openflow_port is None]
 
 
 def devices_of(instance: str, instances: Mapping[str, InstanceInterface]) -> frozenset[str]:
@@ -89,8 +97,16 @@ def _is_of(row: InstanceInterface, wanted: str) -> bool:
     return wanted in names or (row.instance_id or "").lower() == wanted.lower()
 
 
-def _interfaces(bridge: Bridge) -> Iterable[Interface]:
-    return (one for port in bridge.ports for one in port.interfaces)
+def _found(
+    bridges: Iterable[Bridge], interface: str | None, devices: frozenset[str] | None
+) -> list[tuple[Bridge, Interface]]:
+    return [
+        (bridge, one)
+        for bridge in bridges
+        for port in bridge.ports
+        for one in port.interfaces
+        if (devices is None or one.name in devices) and (interface is None or _is(one, interface))
+    ]
 
 
 def _is(interface: Interface, wanted: str) -> bool:

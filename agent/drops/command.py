@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from agent.config import Settings
 from agent.drops import as_json, text
-from agent.drops.choice import Chosen, NothingToCompareError, choose, devices_of
+from agent.drops.choice import Chosen, NothingToCompareError, choose, devices_of, without_port
 from agent.drops.growth import compare, obstacle
 from agent.drops.printable import printable
 from agent.drops.report import BOOKED, Growth, Report
@@ -75,6 +75,8 @@ async def _watch(settings: Settings, question: Question) -> Report:
         with contextlib.suppress(NothingToCompareError):
             # An instance that was started anew has another port.
             chosen = {**chosen, **await _chosen(watch, question)}
+            devices = await _devices(watch, question)
+            problems += without_port(switch, question.bridge, question.interface, devices)
     growths: list[Growth] = []
     for bridge, now in second.items():
         then = first.get(bridge)
@@ -92,10 +94,14 @@ async def _watch(settings: Settings, question: Question) -> Report:
 
 
 async def _chosen(watch: Watch, question: Question) -> Chosen:
-    devices: frozenset[str] | None = None
-    if question.instance is not None:
-        devices = devices_of(question.instance, await watch.instances())
+    devices = await _devices(watch, question)
     return choose(await watch.switch(), question.bridge, question.interface, devices)
+
+
+async def _devices(watch: Watch, question: Question) -> frozenset[str] | None:
+    if question.instance is None:
+        return None
+    return devices_of(question.instance, await watch.instances())
 
 
 def _say(line: str) -> None:

@@ -92,7 +92,7 @@ class Report:
         whose: The interface or the instance whose packets are wanted, as it was named; ``None``
             for all.
         bridges: Those that could be compared, A to Z.
-        problems: One line for each that could not.
+        problems: One line for each that could not, and for each interface that nobody can watch.
     """
 
     kinds: tuple[str, ...]

@@ -16,8 +16,12 @@ FIELDS = (
 ShownInterfaces = Literal["always", "auto", "never"]
 """Which interfaces of domains have counters: all, those that Open vSwitch does not count, none."""
 
-INACTIVE = frozenset({0, 5, 6})
-"""States without devices on the node: virDomainState NOSTATE, SHUTOFF, CRASHED."""
+INACTIVE = frozenset({0, 5})
+"""States without devices on the node: virDomainState NOSTATE, SHUTOFF.
+
+One whose guest has crashed (6) is kept with all its devices where on_crash says ``preserve``; one
+whose QEMU has crashed is shut off (VIR_DOMAIN_SHUTOFF_CRASHED in libvirt-domain.h).
+"""
 
 
 @dataclass(frozen=True, slots=True)

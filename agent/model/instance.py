@@ -100,7 +100,7 @@ def join(
                 InstanceInterface(interface.name, bridge.name, port.tag, interface, domain, plug),
             )
     far = {
-        (row.domain.uuid, row.plug.mac): row.interface
+        (row.domain.uuid, row.plug): row.interface
         for row in rows.values()
         if row.domain and row.plug
     }
@@ -109,7 +109,7 @@ def join(
         name = plug.target_device
         if name is not None and name not in rows:
             bridge_name = _linux_bridge(links, host, name) or plug.source_bridge
-            other_end = far.get((domain.uuid, plug.mac))
+            other_end = far.get((domain.uuid, plug))
             rows[name] = InstanceInterface(name, bridge_name, None, other_end, domain, plug)
     return dict(sorted(rows.items()))
 
@@ -121,11 +121,14 @@ class _Claims:
         self._domains = domains
         self.active = tuple(self._plugs(domains))
         self._by_device: dict[str, list[Plug]] = {}
+        self._by_port: dict[tuple[str, str], Plug] = {}
         self._by_address: dict[tuple[str, str], Plug] = {}
         self._by_socket: dict[str, Plug] = {}
         for domain, plug in self.active:
             if plug.target_device:
                 self._by_device.setdefault(plug.target_device, []).append((domain, plug))
+            if plug.iface_id:
+                self._by_port.setdefault((domain.uuid, plug.iface_id), (domain, plug))
             if plug.mac:
                 self._by_address.setdefault((domain.uuid, plug.mac), (domain, plug))
             if plug.socket_path:
@@ -154,7 +157,10 @@ class _Claims:
             path = interface.options.get("vhost-server-path", interface.name)
             if (plug := self._by_socket.get(path)) is not None:
                 return plug
-        return self._by_address.get((vm_uuid, mac)) or (self._domains.get(vm_uuid), None)
+        # Two networks of Neutron may have one MAC address, and an instance a port on each.
+        iface_id = (interface.iface_id or "").lower()
+        mine = self._by_port.get((vm_uuid, iface_id)) or self._by_address.get((vm_uuid, mac))
+        return mine or (self._domains.get(vm_uuid), None)
 
 
 def _by_name(host: Namespace | None) -> Mapping[str, Link]:

@@ -31,9 +31,16 @@ INFO = "dataplane_instance_interface_info"
 def node(*plugs: DomainInterface, **facts: Any) -> Node:
     settings = {name: facts.pop(name) for name in ("domain_interfaces",) if name in facts}
     facts.setdefault("domain_counters", counters())
+    facts.setdefault("namespaces", host())
     facts["domains"] = {UUID: Domain(UUID, "d", 1, plugs)}
     known: Mapping[str, Any] = {name: Known(name, value) for name, value in facts.items()}
     return Node(AGENT, **known, **settings)
+
+
+def host(**kinds: str) -> dict[str, Namespace]:
+    """Return the host's links: the kind of each by its name."""
+    links = {index: Link(index, *link) for index, link in enumerate(kinds.items(), 2)}
+    return {HOST: Namespace(HOST, links)}
 
 
 def counters(**devices: int) -> DomainCounters:
@@ -61,6 +68,15 @@ def test_an_address_is_a_key_also_when_a_domain_has_it_twice() -> None:
         DomainInterface("ethernet", MAC, "tap2"),
     )
     assert [dict(labels)["target_device"] for name, labels in found if name == META] == ["tap1"]
+
+
+def test_a_device_is_a_key_also_when_a_domain_names_it_twice() -> None:
+    """As one that is only defined can; a join by device would be refused for the whole fleet."""
+    other = "fa:16:3e:00:00:02"
+    plugs = (DomainInterface("ethernet", MAC, "tap1"), DomainInterface("bridge", other, "tap1"))
+    found = shown(*plugs)
+    assert of(found, META, target_device="tap1") == of(found, META, mac=MAC) == [1]
+    assert of(found, META, mac=other) == [1]
 
 
 def test_a_domain_is_a_key_also_while_two_have_its_name() -> None:
@@ -149,18 +165,19 @@ def test_vhostuser_is_not_counted_twice_nor_by_a_number_that_changed_hands() -> 
     assert not of(shown(VHOSTUSER, switch=SWITCH, bridges={"br-int": other}), RECEIVED)
 
 
+def test_vhostuser_of_another_switch_needs_nothing_of_open_vswitch() -> None:
+    plug = replace(VHOSTUSER, target_device="vhu1")
+    assert of(shown(plug, switch=Switch(), bridges=None), META, target_device="vhu1") == [1]
+
+
 def test_a_macvtap_of_somebody_elses_is_turned_back() -> None:
     """libvirt goes by the type in the XML: of type direct it turns nothing, of ethernet it does."""
     own, others, tap = "macvtap0", "macvtap1", "tap2"
-    host = {
-        n: Link(n, name, kind)
-        for n, name, kind in ((2, own, "macvtap"), (3, others, "macvtap"), (4, tap, "tun"))
-    }
     found = shown(
         DomainInterface("direct", MAC, own),
         DomainInterface("ethernet", MAC, others),
         DomainInterface("ethernet", MAC, tap),
-        namespaces={HOST: Namespace(HOST, host)},
+        namespaces=host(macvtap0="macvtap", macvtap1="macvtap", tap2="tun"),
         domain_counters=counters(macvtap0=100, macvtap1=200, tap2=300),
     )
     received, sent = (FIELDS.index(f"{way}_packets") for way in ("receive", "transmit"))
@@ -171,6 +188,38 @@ def test_a_macvtap_of_somebody_elses_is_turned_back() -> None:
     ):
         assert of(found, RECEIVED, target_device=device) == [first + got], device
         assert of(found, SENT, target_device=device) == [first + gave], device
+
+
+def test_a_macvtap_of_somebody_elses_is_not_turned_twice_while_something_is_not_known() -> None:
+    """The other sense for one scrape would be a spike in both."""
+    turned = domain.Turned()
+    keys = (("d", "macvtap1"),)
+    plug = DomainInterface("ethernet", MAC, "macvtap1")
+    known = node(plug, namespaces=host(macvtap1="macvtap"))
+    links_unknown = node(plug, namespaces=None)
+    link_gone = node(plug, namespaces=host())
+    domain_gone = replace(known, domains=Known("domains", {}))
+    stopped = {UUID: Domain(UUID, "d", 5, (plug,))}
+    domain_stopped = replace(known, domains=Known("domains", stopped))
+    both_gone = replace(link_gone, domains=Known("domains", {}))
+    assert turned.of(links_unknown, keys) == {keys[0]: None}, "nobody knows yet"
+    for now in (known, links_unknown, link_gone, domain_gone, domain_stopped, both_gone):
+        assert turned.of(now, keys) == {keys[0]: True}
+    assert turned.of(known, keys) is turned.of(known, keys)
+    assert turned.of(node(plug, namespaces=host(macvtap1="tun")), keys) == {keys[0]: False}
+    assert not turned.of(known, ()), "what is not counted any more is forgotten"
+
+
+def test_whose_sense_is_not_known_has_no_series() -> None:
+    """When the agent has just started, libvirt may have answered before the kernel."""
+    plugs = (DomainInterface("ethernet", MAC, "tap1"), DomainInterface("bridge", MAC, "tap2"))
+    facts = {"domain_counters": counters(tap1=1, tap2=2)}
+    domain._turned.of(node(), ())  # forget what other tests have left
+    for namespaces, devices in ((None, {"tap2"}), (host(), {"tap1", "tap2"})):
+        found = shown(*plugs, **facts, namespaces=namespaces)
+        assert {dict(k)["target_device"] for n, k in found if n == SENT} == devices
+    new = counters(macvtap5=1)  # of a domain that is not known yet: of type direct, or ethernet?
+    assert not of(shown(domain_counters=new, namespaces=host(macvtap5="macvtap")), SENT)
 
 
 def test_auto_leaves_out_what_open_vswitch_counts_and_never_all() -> None:
@@ -194,6 +243,7 @@ def test_what_stays_is_not_written_again() -> None:
     known = node(DomainInterface("ethernet", MAC, "tap1"), switch=SWITCH)
     (first,), (again,) = instance.collect(known), instance.collect(known)
     assert isinstance(first, Block)
+    assert isinstance(again, Block)
     assert first.lines is again.lines
     descriptions = [list(domain.state(known)) for _ in range(2)]
     assert all(a is b for a, b in zip(*descriptions, strict=True))
