@@ -278,7 +278,10 @@ async def test_hostile_names_stand_as_they_are_cut(server: LibvirtServer) -> Non
         assert following.health.up
 
 
-async def test_a_busy_libvirtd_costs_one_reading_and_one_thread(server: LibvirtServer) -> None:
+async def test_a_busy_libvirtd_costs_one_reading_and_one_thread(
+    server: LibvirtServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hypervisor, "WATCH_SECONDS", 60.0)  # it answers before it is given up
     released = threading.Event()
 
     async def held(call: Call) -> None:
@@ -286,7 +289,7 @@ async def test_a_busy_libvirtd_costs_one_reading_and_one_thread(server: LibvirtS
             await asyncio.sleep(0.01)
         await call.say(call.honest())
 
-    async with Following(server.uri, timeouts={"libvirt_seconds": 20}).running() as following:
+    async with Following(server.uri).running() as following:
         server.answers[STATS] = held
         following.source._timeout_seconds = 0.1
         assert await following.read() is None
@@ -295,6 +298,7 @@ async def test_a_busy_libvirtd_costs_one_reading_and_one_thread(server: LibvirtS
         assert "still unanswered" in following.detail(STATISTICS), "it is not asked again meanwhile"
         assert server.calls[STATS] == 1
         released.set()
+        following.source._timeout_seconds = 20.0
         await following.until_read()
         assert following.health.up
         assert server.connections_ever == 1, "the connection was kept"
