@@ -5,7 +5,6 @@ import gc
 import os
 import socket
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,12 +25,6 @@ LIST, XML, STATS, OPEN, REGISTER = (
     Procedure.CONNECT_OPEN,
     Procedure.CONNECT_DOMAIN_EVENT_CALLBACK_REGISTER_ANY,
 )
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[LibvirtServer]:
-    with LibvirtServer(tmp_path / "sock", [made(NAME, "tap1")]) as server:
-        yield server
 
 
 @pytest.fixture(autouse=True)

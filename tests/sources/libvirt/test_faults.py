@@ -7,7 +7,6 @@ import socket
 import stat
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -49,12 +48,6 @@ LIST, XML, STATS, OPEN = (
     Procedure.CONNECT_GET_ALL_DOMAIN_STATS,
     Procedure.CONNECT_OPEN,
 )
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[LibvirtServer]:
-    with LibvirtServer(tmp_path / "sock", [made(NAME, "tap1")]) as server:
-        yield server
 
 
 @pytest.fixture(autouse=True)
