@@ -19,6 +19,8 @@ needs=(
     "command -v virsh:libvirt-clients"
     "command -v qemu-system-x86_64:qemu-system-x86"
     "command -v prometheus-libvirt-exporter:prometheus-libvirt-exporter"
+    "command -v ovn-northd:ovn-central"
+    "command -v ovn-controller:ovn-host"
     "command -v git:git"
     "test -e /etc/ssl/certs/ca-certificates.crt:ca-certificates"
     "$python -c 'import ensurepip, venv':python3-venv"

@@ -10,11 +10,13 @@ import structlog
 from lab.compute import ComputeNode
 from lab.linux_bridge import LinuxBridgeNode
 from lab.node import Node
+from lab.ovn import OvnCloud
 from lab.process import end_on_signals, missing_parts
 from lab.wide import WideNode
 from tests.logs import Logged, capture
 
 OPEN_VSWITCH = ("ovs-vswitchd", "ovsdb-server", "ovs-vsctl", "ovs-ofctl", "ip", "nsenter")
+OVN = ("ovn-northd", "ovn-controller", "ovn-nbctl", "ovn-sbctl", "ovn-appctl", "ovsdb-tool")
 LIBVIRT = ("libvirtd", "virsh", "qemu-system-x86_64", "ip", "nsenter")
 WIDE_INTERFACES = 500
 
@@ -103,6 +105,27 @@ def linux_bridge_with_domains() -> Iterator[LinuxBridgeNode]:
     require_parts(*LIBVIRT)
     with LinuxBridgeNode(domains=True) as node:
         yield node
+
+
+@pytest.fixture(scope="session")
+def ovn_installed() -> None:
+    require_parts(*OPEN_VSWITCH, *OVN)
+
+
+@pytest.fixture(scope="session")
+def ovn_cloud() -> Iterator[OvnCloud]:
+    """The recorded cloud on OVN, shared: look at it and send through it, but break nothing."""
+    require_parts(*OPEN_VSWITCH, *OVN)
+    with OvnCloud() as cloud:
+        yield cloud
+
+
+@pytest.fixture
+def own_ovn_cloud() -> Iterator[OvnCloud]:
+    """The recorded cloud on OVN, one for this test; it may be broken."""
+    require_parts(*OPEN_VSWITCH, *OVN)
+    with OvnCloud() as cloud:
+        yield cloud
 
 
 @pytest.fixture
