@@ -50,6 +50,31 @@ def parse_remote(remote: str) -> Address:
     raise ValueError(f"{remote}: neither unix:PATH nor tcp:HOST:PORT")
 
 
+def parse_remotes(remotes: str) -> tuple[tuple[str, Address, bool], ...]:
+    """Split the remotes of a database or a cluster: ``ssl:a:6642,ssl:b:6642``.
+
+    Returns:
+        Of each its text, its address, and whether it speaks TLS.
+
+    Raises:
+        ValueError: If one is none of unix:PATH, tcp:HOST:PORT and ssl:HOST:PORT.
+    """
+    found = []
+    for remote in remotes.split(","):
+        text = remote.strip()
+        tls = text.startswith("ssl:")
+        try:
+            address = parse_remote(f"tcp:{text.removeprefix('ssl:')}" if tls else text)
+        except ValueError:
+            if not tls and text.startswith("unix:"):
+                raise
+            raise ValueError(
+                f"{text}: neither unix:PATH nor tcp:HOST:PORT nor ssl:HOST:PORT"
+            ) from None
+        found.append((text, address, tls))
+    return tuple(found)
+
+
 def check_rundir(rundir: str) -> None:
     """Make sure that the sockets of Open vSwitch fit behind this path.
 

@@ -34,6 +34,25 @@ LIBVIRT_HINTS = {
     "denied": "the read-only socket, or polkit's org.libvirt.unix.monitor, keeps this user out",
 }
 
+OVN_DATABASE_HINTS = {
+    **HINTS,
+    "absent": "does the remote name the server? (ovn.databases, ovn.chassis_southbound)",
+    "refused": (
+        "nobody listens there, or the server does not let the agent read: its role, its certificate"
+        " and the agent's (ovn.certificate, ovn.ca_certificate)"
+    ),
+}
+HINTS_OF = {
+    "libvirt": LIBVIRT_HINTS,
+    "ovn_controller": {
+        **HINTS,
+        "absent": "is ovn-controller running, and does ovn.rundir name its directory?",
+    },
+    "ovn_northbound": OVN_DATABASE_HINTS,
+    "ovn_southbound": OVN_DATABASE_HINTS,
+}
+"""Of the sources that have their own."""
+
 
 async def check(settings: Settings) -> int:
     """Ask every source once and print one line for each, and one for each problem.
@@ -68,9 +87,7 @@ def lines(sources: Iterable[SourceHealth], kernel: Container[str]) -> Iterator[s
         if not source.configured:
             yield f"{source.name}: not on this node, or not needed by the enabled collectors"
             continue
-        hints = KERNEL_HINTS if source.name in kernel else HINTS
-        if source.name == "libvirt":
-            hints = LIBVIRT_HINTS
+        hints = HINTS_OF.get(source.name, KERNEL_HINTS if source.name in kernel else HINTS)
         yield f"{source.name}: {'good' if source.up else 'down'}"
         problems = status["problems"]
         for part, problem in problems.items():

@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, SettingsError
 from pydantic_settings.sources import PydanticBaseSettingsSource
 
-from agent.collectors import NAMES, OF_HYPERVISOR, OF_SWITCH, ON_REQUEST
+from agent.collectors import NAMES, OF_HYPERVISOR, OF_OVN_CONTROLLER, OF_SWITCH, ON_REQUEST
 from agent.sections import (
     Flows,
     Identity,
@@ -26,6 +26,7 @@ from agent.sections import (
     Links,
     Log,
     Namespaces,
+    Ovn,
     Ovs,
     Scrape,
     Section,
@@ -70,6 +71,7 @@ class Settings(BaseSettings):
     links: Links = Field(Links(), description=Links.__doc__)
     namespaces: Namespaces = Field(Namespaces(), description=Namespaces.__doc__)
     libvirt: Libvirt = Field(Libvirt(), description=Libvirt.__doc__)
+    ovn: Ovn = Field(Ovn(), description=Ovn.__doc__)
     identity: Identity = Field(Identity(), description=Identity.__doc__)
     timeouts: Timeouts = Field(Timeouts(), description=Timeouts.__doc__)
     limits: Limits = Field(Limits(), description=Limits.__doc__)
@@ -112,6 +114,8 @@ class Settings(BaseSettings):
             default -= OF_SWITCH
         if self.libvirt.enabled is False:
             default -= OF_HYPERVISOR
+        if self.ovn.enabled is False:
+            default -= OF_OVN_CONTROLLER
         return tuple(name for name in NAMES if self.collectors.get(name, name in default))
 
     def hash(self) -> str:

@@ -23,6 +23,7 @@ from agent.health import SourceHealth
 from agent.kernel_side import KernelSide
 from agent.model.link import LinkPatterns
 from agent.model.switch import Switch
+from agent.ovn_side import OvnSide
 from agent.scrape import Reader, Scraper
 from agent.sources.hypervisor import HypervisorSource
 from agent.sources.openflow import OpenFlowSource
@@ -93,15 +94,18 @@ class Agent:
         self._kernel = KernelSide(
             settings, self.store, self.collectors, share, from_figures=from_figures
         )
+        self._ovn = OvnSide(settings, self.store, self.collectors, share)
         health = (
             self._hypervisor.health,
             *(self._openflow.health, self._ovsdb, self._unixctl.health),
             *self._kernel.sources,
+            *self._ovn.sources,
         )
         self.sources = tuple(sorted(health, key=lambda each: each.name))
         self.kernel_sources = self._kernel.sources
         readers = (
             *self._kernel.readers,
+            *self._ovn.readers,
             Reader("libvirt", self._hypervisor.health, self._hypervisor.read, share),
             Reader("openflow", self._openflow.health, self._openflow.read_bridges, share),
             Reader("flows", self._openflow.health, self._openflow.read_flows, share),
@@ -136,7 +140,7 @@ class Agent:
             self.store.domains.put({})
             self._hypervisor.settled.set()
         try:
-            async with self._kernel.running(self._on_bug):
+            async with self._kernel.running(self._on_bug), self._ovn.running(self._on_bug):
                 yield
         finally:
             for task in tasks:
@@ -152,6 +156,7 @@ class Agent:
         await self.switch_asked.wait()
         await self._hypervisor.settled.wait()
         await self._kernel.asked()
+        await self._ovn.asked()
 
     async def bug(self) -> None:
         """Wait until a part ends with an error of ours, and raise it."""

@@ -3,15 +3,22 @@
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from agent.addresses import check_rundir, libvirt_sockets, parse_address, parse_remote
+from agent.addresses import (
+    check_rundir,
+    libvirt_sockets,
+    parse_address,
+    parse_remote,
+    parse_remotes,
+)
 from agent.flow_rules import Rule
 from agent.model.domain import ShownInterfaces
 
 OTHER_PATHS = ("/-/healthy", "/-/ready", "/healthz", "/readyz", "/status")
 """What the server answers besides metrics; metrics there would never be served."""
-
+OVN_REMOTE = "ovn-remote"
+"""As a remote: the one that ovn-controller uses, Open_vSwitch.external_ids:ovn-remote."""
 
 Patterns = Annotated[list[str], Field(max_length=1000)]
 
@@ -229,6 +236,95 @@ class Libvirt(Section):
         return uri
 
 
+class OvnDatabases(Section):
+    """OVN's databases, for an agent beside them: the whole network's names. Off without remotes."""
+
+    northbound: str | None = Field(
+        None,
+        description=(
+            "Northbound: unix:PATH, tcp:HOST:PORT or ssl:HOST:PORT, or several of them with commas"
+            " between; any member of a cluster will do."
+        ),
+    )
+    southbound: str | None = Field(None, description="Southbound, likewise.")
+    logical_flows: bool = Field(
+        default=True,
+        description=(
+            "Whether logical flows are followed: without them ACLs cannot be told by the cookies"
+            " of flows on the nodes."
+        ),
+    )
+
+    @field_validator("northbound", "southbound")
+    @classmethod
+    def _remotes(cls, remotes: str | None) -> str | None:
+        if remotes is not None:
+            parse_remotes(remotes)
+        return remotes
+
+
+class Ovn(Section):
+    """Where OVN is, and what is asked of its databases."""
+
+    enabled: Literal["auto"] | bool = Field(
+        "auto",
+        description=(
+            "auto: ovn-controller is missed once it has been found; true: missed from the start;"
+            " false: it is not asked."
+        ),
+    )
+    rundir: Path = Field(
+        Path("/run/ovn"), description="Directory of ovn-controller.*.ctl, its control socket."
+    )
+    datapaths: bool = Field(
+        default=False,
+        description=(
+            "Whether packets of stages are counted for each logical switch and router by itself:"
+            " some 30 series for each that has flows on this node."
+        ),
+    )
+    databases: OvnDatabases = Field(OvnDatabases(), description=OvnDatabases.__doc__)
+    chassis_southbound: str | None = Field(
+        None,
+        description=(
+            "Southbound as this node's ovn-controller sees it, asked for this chassis and its own"
+            " port bindings and for nothing else; ovn-remote: where ovn-controller connects to. Off"
+            " without it."
+        ),
+    )
+    private_key: Path | None = Field(None, description="Of ssl: remotes: the agent's key, PEM.")
+    certificate: Path | None = Field(None, description="Of ssl: remotes: its certificate, PEM.")
+    ca_certificate: Path | None = Field(
+        None, description="Of ssl: remotes: who signs the servers' certificates, PEM."
+    )
+
+    @field_validator("rundir")
+    @classmethod
+    def _room_for_sockets(cls, rundir: Path) -> Path:
+        check_rundir(str(rundir))
+        return rundir
+
+    @field_validator("chassis_southbound")
+    @classmethod
+    def _remotes(cls, remotes: str | None) -> str | None:
+        if remotes is not None and remotes != OVN_REMOTE:
+            parse_remotes(remotes)
+        return remotes
+
+    @model_validator(mode="after")
+    def _one_southbound(self) -> "Ovn":
+        southbound = self.databases.southbound
+        if southbound and self.chassis_southbound:
+            raise ValueError("databases.southbound says all that chassis_southbound does")
+        remotes = (self.databases.northbound, southbound, self.chassis_southbound)
+        wants_tls = any("ssl:" in remote for remote in remotes if remote)
+        if wants_tls and self.ca_certificate is None:
+            raise ValueError("an ssl: remote needs ca_certificate: nobody else is trusted")
+        if (self.private_key is None) != (self.certificate is None):
+            raise ValueError("private_key and certificate go together")
+        return self
+
+
 class Identity(Section):
     """Who is named on pages, in /status and by the commands."""
 
@@ -274,6 +370,17 @@ class Limits(Section):
             "Entries of Linux bridges' and vxlan devices' forwarding tables remembered in one"
             " namespace; with more it shows none."
         ),
+    )
+    logical_flows: int = Field(
+        500_000,
+        ge=0,
+        description=(
+            "Rows of OVN's Logical_Flow remembered, 400 bytes each; beyond it none is, and source"
+            " ovn_southbound says so."
+        ),
+    )
+    ovn_rows: int = Field(
+        200_000, ge=0, description="Rows remembered of each other table of OVN's databases."
     )
     openflow_reply_bytes: int = Field(
         256 << 20, ge=1 << 16, description="Size of one complete OpenFlow answer."

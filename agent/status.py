@@ -9,6 +9,7 @@ from agent.config import Settings
 from agent.health import SourceHealth
 from agent.model.instance import InstanceInterface, join
 from agent.model.namespace import HOST
+from agent.model.ovn import Northbound, Southbound
 from agent.store import Store
 
 MAX_INTERFACES = 2000
@@ -35,6 +36,7 @@ def status(
         "sources": {source.name: source.status() for source in sources},
         "kernel": kernel,
         "flows": dict(_flows(store)),
+        "ovn": _ovn(store),
         "open_errors": [
             {
                 "bridge": bridge.name,
@@ -67,6 +69,29 @@ def _flows(store: Store) -> Iterator[tuple[str, dict[str, Any]]]:
                 "left_out": reading.left_out,
             },
         )
+
+
+def _ovn(store: Store) -> dict[str, Any]:
+    """Return the release whose stages are counted, and how much is known of the databases."""
+    release = store.ovn_release.known().value
+    north, south = store.northbound.known(), store.southbound.known()
+    northbound, southbound = north.value or Northbound(), south.value or Southbound()
+    flows = southbound.logical_flows
+    return {
+        "release": (release.ovn or None) if release else None,
+        "northbound": {
+            "schema": northbound.schema,
+            "followed": northbound.schema is not None and north.live,
+            "acls": len(northbound.acls),
+        },
+        "southbound": {
+            "schema": southbound.schema,
+            "followed": southbound.schema is not None and south.live,
+            "chassis": len(southbound.chassis),
+            "port_bindings": len(southbound.bindings),
+            "logical_flows": None if flows is None else len(flows),
+        },
+    }
 
 
 def _owner(row: InstanceInterface | None) -> dict[str, str | None]:

@@ -18,6 +18,7 @@ from agent.model.kernel_datapath import KernelDatapath
 from agent.model.link import LinkCounters, LinkPatterns, Qdisc
 from agent.model.namespace import ConntrackTable, Namespace
 from agent.model.node import AgentFacts, Known, Node
+from agent.model.ovn import Northbound, OvnController, Release, Southbound
 from agent.model.switch import Switch
 
 T = TypeVar("T")
@@ -140,6 +141,11 @@ class Store:
         self.kernel_datapaths = Reading[tuple[KernelDatapath, ...]]("kernel datapaths", clock)
         self.domains = State[Domains]("domains", state_max_age_seconds, clock)
         self.domain_counters = Reading[DomainCounters]("domain counters", clock)
+        self.ovn_controller = Reading[OvnController]("ovn-controller", clock)
+        # Of the ovn-controller that wrote the flows; they stay when it ends.
+        self.ovn_release = State[Release]("OVN's release", state_max_age_seconds, clock)
+        self.northbound = State[Northbound]("Northbound", state_max_age_seconds, clock)
+        self.southbound = State[Southbound]("Southbound", state_max_age_seconds, clock)
 
     def view(self, since: float, agent: AgentFacts) -> Node:
         """Return the node with state as it is and readings taken at or after ``since``."""
@@ -163,6 +169,10 @@ class Store:
             kernel_datapaths=self.kernel_datapaths.whole(since),
             domains=self.domains.known(),
             domain_counters=self.domain_counters.whole(since),
+            ovn_controller=self.ovn_controller.whole(since),
+            ovn_release=self.ovn_release.known(),
+            northbound=self.northbound.known(),
+            southbound=self.southbound.known(),
             link_patterns=self._link_patterns,
             domain_interfaces=self._domain_interfaces,
         )

@@ -23,6 +23,7 @@ READERS = {
     "conntrack_zones": "conntrack",
     "ovs_genl": "ovs_genl",
     "libvirt": "libvirt",
+    "ovn_controller": "ovn_controller",
 }
 """Source by reader, as the daemon wires them."""
 
@@ -79,6 +80,7 @@ class Harness:
             *("namespaces", "link_counters", "qdiscs"),
             *("conntrack_tables", "conntrack_zones", "kernel_datapaths"),
             *("domains", "domain_counters"),
+            *("ovn_controller", "ovn_release", "northbound", "southbound"),
         ):
             if getattr(node, name).value is not None:
                 getattr(self.store, name).put(getattr(node, name).value)

@@ -57,8 +57,8 @@ def problems(
 def test_without_open_vswitch_only_what_it_is_asked_by_name_runs(tmp_path: Path) -> None:
     off = loaded(tmp_path, "ovs: {enabled: false}")
     assert off.enabled() == (
-        "agent", "conntrack", "domain", "instance", "link", "linux_bridge", "namespace", "qdisc",
-        "tunnel",
+        "agent", "conntrack", "domain", "instance", "link", "linux_bridge", "namespace",
+        "ovn_controller", "ovn_database", "qdisc", "tunnel",
     )  # fmt: skip
     assert "flow" in loaded(tmp_path, "ovs: {enabled: false}\ncollectors: {flow: true}").enabled()
 

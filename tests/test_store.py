@@ -136,8 +136,14 @@ def test_a_view_has_every_fact_under_its_own_name() -> None:
     agent = AgentFacts("0", "0")
     names = [name for name, fact in vars(store).items() if isinstance(fact, State | Reading)]
     unknown = store.view(0, agent)
+    proper = {
+        "ovn_controller": "ovn-controller",
+        "ovn_release": "OVN's release",
+        "northbound": "Northbound",
+        "southbound": "Southbound",
+    }
     assert [getattr(unknown, name).name for name in names] == [
-        name.replace("_", " ") for name in names
+        proper.get(name, name.replace("_", " ")) for name in names
     ]
     assert [name for name in names if getattr(unknown, name).value is not None] == []
     store.switch.put(Switch())

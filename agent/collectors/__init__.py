@@ -19,6 +19,9 @@ from agent.collectors import (
     memory,
     meter,
     namespace,
+    ovn_controller,
+    ovn_database,
+    ovn_flow,
     pmd,
     qdisc,
     switch,
@@ -47,6 +50,9 @@ COLLECTORS: tuple[Collector, ...] = (
     memory.COLLECTOR,
     meter.COLLECTOR,
     namespace.COLLECTOR,
+    ovn_controller.COLLECTOR,
+    ovn_database.COLLECTOR,
+    ovn_flow.COLLECTOR,
     pmd.COLLECTOR,
     qdisc.COLLECTOR,
     switch.COLLECTOR,
@@ -63,9 +69,11 @@ ON_REQUEST: tuple[str, ...] = tuple(
 OF_SWITCH: frozenset[str] = frozenset(
     {
         "bond", "bridge", "coverage", "datapath", "drop", "flow", "interface", "memory", "meter",
-        "pmd", "switch", "table", "upcall",
+        "ovn_flow", "pmd", "switch", "table", "upcall",
     }
 )  # fmt: skip
 """Those that have nothing to show on a node without Open vSwitch."""
 OF_HYPERVISOR: frozenset[str] = frozenset({"domain"})
 """Those that have nothing to show on a node without libvirt."""
+OF_OVN_CONTROLLER: frozenset[str] = frozenset({"ovn_controller"})
+"""Those that have nothing to show where ovn-controller is not asked."""

@@ -17,9 +17,9 @@ class Collector:
         collect: Node -> samples; pure. Several where the subject has several origins: each may
             raise UnknownFactError for what is not known now, the others still speak.
         reads: The readers that must run for it before a scrape: openflow, flows, unixctl, links,
-            qdiscs, conntrack, conntrack_zones, libvirt, ovs_genl.
+            qdiscs, conntrack, conntrack_zones, libvirt, ovn_controller, ovs_genl.
         follows: The subscriptions it shows the state of besides the database's: rtnetlink,
-            addresses, libvirt.
+            addresses, libvirt, ovn_northbound, ovn_southbound.
         on_request: Runs only when it is switched on by name.
         detail: The families that are left out first, in this order, above the series limit.
     """

@@ -133,7 +133,7 @@ class _Pair:
             interface = None if port is None else self._ports.get(port)
             yield Grown(
                 bridge=self._bridge,
-                table_name=self._fate.names.get(table.table_id),
+                table_name=self._fate.name_of(table.table_id, place),
                 flow=table.flows[place],
                 kind=KINDS[codes[place]],
                 packets=count,

@@ -13,6 +13,9 @@ UNKNOWN = np.uint64(0xFFFFFFFFFFFFFFFF)
 """All-ones on the wire: the switch does not know the number."""
 ABSENT = -1
 """In ``TableFlows.before``: the flow was not there."""
+MARKS = {8: 1 << 17, 10: 1 << 12}
+"""Bits of registers, as masks, by which OVN notes that a later table shall drop the packet:
+REGBIT_ACL_VERDICT_DROP in northd/northd.c, MLF_CHECK_PORT_SEC_BIT in lib/logical-fields.h."""
 OWN_TABLE = 255
 """OFPTT_ALL as the table of a resubmit: the table that the flow stands in."""
 
@@ -58,6 +61,7 @@ class Effect:
         writes_groups: Groups that write_actions puts there.
         clears: clear_actions empties it before.
         conjunction: It is a clause of a conjunction: it does nothing by itself.
+        marks: Registers of ``MARKS`` whose bit it sets.
     """
 
     action: str = "drop"
@@ -71,6 +75,7 @@ class Effect:
     writes_groups: tuple[int, ...] = ()
     clears: bool = False
     conjunction: bool = False
+    marks: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +151,57 @@ class TableFlows:
 
 
 @dataclass(frozen=True, slots=True)
+class Stage:
+    """Where in OVN's logical pipelines packets are.
+
+    Attributes:
+        pipeline: ingress or egress.
+        table_id: Its number in that pipeline.
+        name: As northd calls it, ``ls_out_acl``; ``ls_out_4`` where the release is not known here.
+        datapath: Key of the datapath (metadata); ``None`` for all of this kind, switch or router.
+    """
+
+    pipeline: str
+    table_id: int
+    name: str
+    datapath: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class AclFlow:
+    """A logical flow that evaluates an ACL of OVN's.
+
+    Attributes:
+        cookie: Of its OpenFlow flows.
+        pipeline: ingress or egress.
+        table_id: Its number in that pipeline.
+    """
+
+    cookie: int
+    pipeline: str
+    table_id: int
+
+
+Account = Stage | AclFlow
+"""What packets are added up by besides table and interface."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Accounts:
+    """Which flows of a table count for which account; one may count for several.
+
+    Attributes:
+        rows: The accounts.
+        flows: Indexes of flows.
+        row_of: For each of them the place of its account in ``rows``.
+    """
+
+    rows: tuple[Account, ...]
+    flows: NDArray[np.int64]
+    row_of: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
 class Totals:
     """What a bridge's ledgers add up to. All count from the start of the agent.
 
@@ -154,12 +210,14 @@ class Totals:
         interfaces: Packets lost by (interface, direction): from_instance or to_instance.
         unattributed: Packets by table that matched, but that no reading of flows accounts for.
         changes: Flows added, removed, modified.
+        accounts: Packets by account, those that have flows now or had some lately.
     """
 
     dropped: Mapping[tuple[int, str], int] = field(default_factory=dict)
     interfaces: Mapping[tuple[str, str], int] = field(default_factory=dict)
     unattributed: Mapping[int, int] = field(default_factory=dict)
     changes: Mapping[str, int] = field(default_factory=dict)
+    accounts: Mapping[Account, int] = field(default_factory=dict)
 
 
 KINDS = ("open", "lost", "copy", "patch", "closed", "conjunction")
@@ -175,6 +233,7 @@ class Fate:
         owners: By table, index -> (OpenFlow port, direction) of flows of kind lost whose packets
             belong to one port.
         names: Names of tables, where the pipeline is known.
+        accounts: By table, what its flows count for besides.
         pipeline: ``neutron``, ``ovn``, ... or ``""`` when it is not known.
     """
 
@@ -182,6 +241,17 @@ class Fate:
     owners: Mapping[int, Mapping[int, tuple[int, str]]] = field(default_factory=dict)
     names: Mapping[int, str] = field(default_factory=dict)
     pipeline: str = ""
+    accounts: Mapping[int, Accounts] = field(default_factory=dict)
+
+    def name_of(self, table_id: int, index: int) -> str | None:
+        """Return what a flow's table is for; of one that switches and routers share, its own."""
+        accounts = self.accounts.get(table_id)
+        if accounts is not None:
+            for place in np.flatnonzero(accounts.flows == index).tolist():
+                row = accounts.rows[int(accounts.row_of[place])]
+                if isinstance(row, Stage):
+                    return row.name
+        return self.names.get(table_id)
 
 
 @dataclass(frozen=True, slots=True)

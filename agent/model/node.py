@@ -12,6 +12,7 @@ from agent.model.flow import FlowReading
 from agent.model.kernel_datapath import KernelDatapath
 from agent.model.link import LinkCounters, LinkPatterns, Qdisc
 from agent.model.namespace import ConntrackTable, Namespace
+from agent.model.ovn import Northbound, OvnController, Release, Southbound
 from agent.model.switch import Switch
 
 T = TypeVar("T")
@@ -117,5 +118,9 @@ class Node:
     kernel_datapaths: Known[tuple[KernelDatapath, ...]] = Known("kernel datapaths")
     domains: Known[Domains] = Known("domains")
     domain_counters: Known[DomainCounters] = Known("domain counters")
+    ovn_controller: Known[OvnController] = Known("ovn-controller")
+    ovn_release: Known[Release] = Known("OVN's release")
+    northbound: Known[Northbound] = Known("Northbound")
+    southbound: Known[Southbound] = Known("Southbound")
     link_patterns: LinkPatterns = field(default_factory=LinkPatterns)
     domain_interfaces: ShownInterfaces = "always"

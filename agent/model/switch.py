@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from agent.model.bridge import LOCAL, LOCAL_IN_DATABASE
+from agent.model.ovn import LocalSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,19 @@ class Manager:
 
 @dataclass(frozen=True, slots=True)
 class Bridge:
-    """One row of the Bridge table. ``datapath_type`` is ``system`` where the database has ''."""
+    """One row of the Bridge table.
+
+    Attributes:
+        name: Bridge.name.
+        datapath_type: ``system`` where the database has the empty string.
+        datapath_id: 16 hex digits.
+        fail_mode: standalone or secure; ``None`` unset.
+        ports: Sorted.
+        controllers: Sorted.
+        ovn_nb_cfg: external_ids:ovn-nb-cfg: the generation of OVN's configuration whose flows are
+            installed, as ovn-controller says from 20.12 or so.
+        ovn_nb_cfg_timestamp_seconds: external_ids:ovn-nb-cfg-ts: since when, Unix time.
+    """
 
     name: str
     datapath_type: str = "system"
@@ -123,11 +136,16 @@ class Bridge:
     fail_mode: str | None = None
     ports: tuple[Port, ...] = ()
     controllers: tuple[Controller, ...] = ()
+    ovn_nb_cfg: int | None = None
+    ovn_nb_cfg_timestamp_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """The one row of the Open_vSwitch table and all below it, sorted by name."""
+    """The one row of the Open_vSwitch table and all below it, sorted by name.
+
+    ``ovn`` is what it says to ovn-controller; ``None`` where it says nothing.
+    """
 
     ovs_version: str | None = None
     db_version: str | None = None
@@ -137,6 +155,7 @@ class Switch:
     system_version: str | None = None
     managers: tuple[Manager, ...] = ()
     bridges: tuple[Bridge, ...] = ()
+    ovn: LocalSettings | None = None
 
     def interfaces(self) -> Iterator[tuple[Bridge, Port, Interface]]:
         """Yield every interface with the port and the bridge it belongs to."""

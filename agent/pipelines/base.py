@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from agent.model.flow import OWN_TABLE, Effect, Flow
+from agent.model.flow import OWN_TABLE, Accounts, Effect, Flow
+from agent.pipelines.reduced import Reduced
 
 FROM_INSTANCE = "from_instance"
 TO_INSTANCE = "to_instance"
@@ -49,6 +50,18 @@ class Pipeline:
     def attribute(self, flow: Flow) -> Owner | None:
         """Whose packets a lost flow loses; ``None`` when it is nobody's, or several ports'."""
         return self.sender(flow)
+
+    def refuses(self, table: int) -> int | None:  # noqa: ARG002  # for pipelines
+        """The register of ``MARKS`` whose bit refuses a packet in a table, to be dropped later."""
+        return None
+
+    def drops_refused(self, flow: Flow) -> bool:  # noqa: ARG002  # for pipelines
+        """Whether a sealed flow drops only what a flow in a table of ``refuses`` refused."""
+        return False
+
+    def accounts(self, table: int, reduced: Reduced) -> Accounts | None:  # noqa: ARG002  # same
+        """What the flows of a table count for besides table and interface."""
+        return None
 
     def sender(self, flow: Flow) -> Owner | None:
         """The port that the flow matches as the one packets come in by; no patch port."""

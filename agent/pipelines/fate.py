@@ -36,8 +36,10 @@ Booked as
   that NORMAL flooded across a patch pair.
 - ``lost`` otherwise. Alerts look at this one.
 
-Pipelines know better in places: a controller that only logs delivers nothing (``only_logs``), and
-some drops are of copies by their match (``is_copy``).
+Pipelines know better in places: a controller that only logs delivers nothing (``only_logs``), some
+drops are of copies by their match (``is_copy``), and what one flow refuses by a bit another one
+drops later (``refuses``): such packets are booked once too, where they are refused, which is where
+they still have a name.
 
 Not seen: ``exit``, output to the in_port or to a port that is gone, limits of resubmit, drops of
 NORMAL itself, meters, policing, limits of conntrack, tunnels without a neighbour, MTU; which of
@@ -51,7 +53,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.model.flow import KINDS, Fate, Flow, Group
+from agent.model.flow import KINDS, Accounts, Fate, Flow, Group
 from agent.pipelines import neutron, ovn
 from agent.pipelines.base import Owner, Pipeline, Structure
 from agent.pipelines.graph import Graph, Node, build
@@ -74,6 +76,7 @@ class _Verdict:
     pipeline: Pipeline
     kinds: Codes
     owners: Mapping[int, Owner]
+    accounts: Accounts | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +97,15 @@ class _Ways:
 
 
 class Judge:
-    """Judges the flows of one bridge; keeps what did not change between readings."""
+    """Judges the flows of one bridge; keeps what did not change between readings.
 
-    def __init__(self) -> None:
+    Args:
+        by_datapath: Whether each of OVN's datapaths has accounts of its own.
+    """
+
+    def __init__(self, *, by_datapath: bool = False) -> None:
+        self._by_datapath = by_datapath
+        self._release: str | None = None
         self._tables: dict[int, tuple[Flow, ...]] | None = None
         self._groups: Mapping[int, Group] | None = None
         self._patch_ports: frozenset[int] = frozenset()
@@ -109,6 +118,7 @@ class Judge:
         tables: Tables,
         groups: Mapping[int, Group] | None,
         patch_ports: frozenset[int],
+        release: str | None = None,
     ) -> Fate:
         """Say what becomes of the packets of each flow.
 
@@ -118,13 +128,16 @@ class Judge:
             groups: Descriptions by number. ``None`` if they are not known; then, and where one is
                 missing, a group may deliver.
             patch_ports: OpenFlow ports of type patch.
+            release: Of the ovn-controller on this node; ``None`` where there is none, or it is not
+                known yet: OVN's stages have no names then.
 
         Returns:
             The judgement: the same object as before if nothing it depends on has changed. The
             arrays of a table are the same as before if nothing has changed for the table.
         """
-        if self._same(tables, groups, patch_ports):
+        if self._same(tables, groups, patch_ports) and release == self._release:
             return self._fate
+        self._release = release
         self._reduced = {
             table: self._reduce(table, flows, patch_ports)
             for table, flows in tables.items()
@@ -158,7 +171,7 @@ class Judge:
         effects = {table: reduced.effects for table, reduced in self._reduced.items()}
         structure = Structure(tables, effects, patch_ports)
         pipeline = (
-            ovn.recognise(structure)
+            ovn.recognise(structure, self._release, by_datapath=self._by_datapath)
             or neutron.recognise(structure)
             or Pipeline(patch_ports=patch_ports)
         )
@@ -173,6 +186,11 @@ class Judge:
             {table: verdict.owners for table, verdict in self._verdicts.items() if verdict.owners},
             pipeline.names,
             pipeline.name,
+            {
+                table: verdict.accounts
+                for table, verdict in self._verdicts.items()
+                if verdict.accounts is not None
+            },
         )
 
     def _ways(self, graph: Graph, pipeline: Pipeline) -> _Ways:
@@ -223,10 +241,17 @@ class Judge:
         for index in np.flatnonzero((kinds == LOST) | (kinds == PATCH)).tolist():
             if pipeline.is_copy(reduced.flows[index]):
                 kinds[index] = COPY
+            elif pipeline.drops_refused(reduced.flows[index]):
+                kinds[index] = CLOSED
+        register = pipeline.refuses(table)
+        if register is not None:
+            refuses = [register in effect.marks for effect in reduced.effects]
+            kinds[np.array(refuses, np.bool_)[reduced.index]] = LOST
         owners = {
             index: owner
             for index in np.flatnonzero(kinds == LOST).tolist()
             if (owner := pipeline.attribute(reduced.flows[index])) is not None
         }
         kinds.flags.writeable = False
-        return _Verdict(reduced, codes, pipeline, kinds, owners)
+        accounts = pipeline.accounts(table, reduced)
+        return _Verdict(reduced, codes, pipeline, kinds, owners, accounts)

@@ -12,7 +12,16 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from agent.model.flow import ABSENT, KINDS, UNKNOWN, Counts, Fate, TableFlows, Totals
+from agent.model.flow import (
+    ABSENT,
+    KINDS,
+    UNKNOWN,
+    Counts,
+    Fate,
+    TableFlows,
+    Totals,
+)
+from agent.pipelines.accounts import AccountLedger
 
 LOST = KINDS.index("lost")
 BOOKED = {KINDS.index(kind): kind for kind in ("lost", "copy", "patch")}
@@ -85,6 +94,7 @@ class BridgeLedger:
         self._balances: dict[int, _Balance] = {}
         self._dropped: dict[tuple[int, str], int] = {}
         self._interfaces: dict[tuple[str, str], int] = {}
+        self._accounts = AccountLedger()
         self._changes = {"added": 0, "removed": 0, "modified": 0}
         self._fate = Fate()
         self._ports: dict[int, str] = {}
@@ -129,12 +139,14 @@ class BridgeLedger:
                 balance.begin(0)
         judged = {} if anew else self._fate.kinds
         self._keep_interfaces(fate, ports)
+        self._accounts.begin(fate)
         last, self._last = self._last, {}
         for table in tables:
             if len(table.packets):  # its last flow may go between table statistics and its reading
                 was, matched = last.pop(table.table_id, None), matches.get(table.table_id, 0)
                 growth = self._add_table(table, was, matched, anew=anew)
                 self._book(table, growth, fate, judged.get(table.table_id))
+                self._accounts.add(table.table_id, growth)
         for gone in last.values():
             self._changes["removed"] += len(gone)
         for table_id in matches.keys() - self._last.keys():
@@ -148,6 +160,7 @@ class BridgeLedger:
             _told(self._interfaces, told.interfaces if begun else None),
             _told(unattributed, told.unattributed if begun else None),
             MappingProxyType(self._changes.copy()),
+            self._accounts.told(new_are_zero=begun),
         )
         return self._told
 

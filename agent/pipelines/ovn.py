@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 
-from agent.model.flow import Effect, Flow
+from agent.model.flow import Accounts, Effect, Flow
 from agent.pipelines.base import FROM_INSTANCE, TO_INSTANCE, Owner, Pipeline, Structure
+from agent.pipelines.ovn_logical import LOG_INGRESS_PIPELINE, Logical, find
+from agent.pipelines.reduced import Reduced
 
 NAME = "ovn"
 
-LOG_INGRESS_PIPELINE = 8
 SAVE_INPORT = 64, 88
 """Where it may be: from 20.03 to 26.03, and after."""
 BEYOND = (
@@ -68,10 +69,26 @@ class Ovn(Pipeline):
     Attributes:
         ports: OpenFlow ports of logical ports, by datapath (metadata) and key (reg14 or reg15).
         check_loopback: The table; ``None`` where it cannot be told.
+        tunnels_go_on: The table LOCAL_OUTPUT, where what went into a tunnel goes on to it.
+        logical: The logical pipelines.
     """
 
     ports: Mapping[tuple[int, int], int] = field(default_factory=dict)
     check_loopback: int | None = None
+    tunnels_go_on: int | None = None
+    logical: Logical = field(default_factory=Logical)
+
+    def refuses(self, table: int) -> int | None:
+        """Port security and, from 23.06 on, ACLs: see ``pipelines/ovn_logical.py``."""
+        return self.logical.refuses(table, self.names.get(table))
+
+    def drops_refused(self, flow: Flow) -> bool:
+        """``reg0=0x8000/0x8000,metadata=0x1 actions=drop`` in ls_in_apply_port_sec, and so on."""
+        return self.logical.drops_refused(flow)
+
+    def accounts(self, table: int, reduced: Reduced) -> Accounts | None:
+        """Stages and ACLs."""
+        return self.logical.accounts(table, reduced)
 
     def only_logs(self, table: int, effect: Effect) -> bool:  # noqa: ARG002  # the opcode says it
         """ACL logging: every controller action has ``userdata=00.00.00.07…`` (log)."""
@@ -92,10 +109,15 @@ class Ovn(Pipeline):
           (build_lrouter_ip_input in northd/northd.c).
         - A provider bridge floods the VLANs that are nobody's here into the patch port too, and
           from 22.12 on they meet ``table=0,priority=0 actions=drop`` (controller/physical.c).
+        - From 22.06 on a packet goes into a tunnel by ``output:5,resubmit(,40)``, in case its port
+          is here as well while it migrates, and meets ``table=40,priority=0 actions=drop``. What is
+          for a port that is nowhere ends there too, and nobody can tell these from those.
         """
         scope = flow.scope
+        if flow.table_id in (0, self.tunnels_go_on) and flow.priority == 0 and not flow.match:
+            return flow.table_id != 0 or bool(self.patch_ports)
         if flow.table_id == 0:
-            return flow.priority == 0 and not flow.match and bool(self.patch_ports)
+            return False
         if scope.reg14 is not None or scope.reg15 is not None:
             return flow.table_id == self.check_loopback and scope.reg15 is not None
         return (
@@ -121,8 +143,16 @@ class Ovn(Pipeline):
         return None
 
 
-def recognise(bridge: Structure) -> Pipeline | None:
-    """Tell whether this is OVN's: 0 -> 8, and flows for a datapath from there on."""
+def recognise(
+    bridge: Structure, release: str | None = None, *, by_datapath: bool = False
+) -> Pipeline | None:
+    """Tell whether this is OVN's: 0 -> 8, and flows for a datapath from there on.
+
+    Args:
+        bridge: Any.
+        release: Of ovn-controller, ``23.03.1``: names stages; ``None`` while it is not known.
+        by_datapath: Whether each datapath has stages of its own.
+    """
     if LOG_INGRESS_PIPELINE not in bridge.continues.get(0, ()):
         return None
     if not any(
@@ -134,15 +164,25 @@ def recognise(bridge: Structure) -> Pipeline | None:
         return None
     save_inport = next((table for table in SAVE_INPORT if _leads(bridge, table)), None)
     defaults = {} if save_inport is None else _defaults(bridge, save_inport)
+    egress = defaults[max(defaults)] if defaults else None
+    logical = find(bridge, egress, defaults, release, by_datapath=by_datapath)
+    local_output = max(defaults) - 1 if defaults else 0
+    goes_on = bool(defaults) and any(
+        effect.delivers and any(min(defaults) <= table <= local_output for table in effect.tables)
+        for effects in bridge.effects.values()
+        for effect in effects
+    )
     return Ovn(
         NAME,
-        _names(save_inport, defaults),
+        {**_names(save_inport, defaults), **logical.names()},
         bridge.patch_ports,
         # One multicast flow sends every copy through the loopback check, the egress pipeline, and
         # by routers back into the ingress pipeline: all of it can be reached by copies, always.
         copies_share_tables=True,
         ports={} if save_inport is None else _ports(bridge, save_inport + 1),
         check_loopback=max(defaults, default=None),
+        tunnels_go_on=local_output if goes_on else None,
+        logical=logical,
     )
 
 

@@ -193,7 +193,9 @@ class OpenFlowSource:
     async def _read_flows(
         self, name: str, peer: BridgePeer, connection: Connection
     ) -> FlowReading | None:
-        return await peer.flows.read(connection, surroundings(self._store.switch.known(), name))
+        store = self._store
+        around = surroundings(store.switch.known(), name, store.ovn_release.known().value)
+        return await peer.flows.read(connection, around)
 
     def _without_custom(self, stats: PortStats) -> PortStats:
         patterns = self._settings.interfaces.custom_statistics

@@ -7,13 +7,15 @@ import asyncio
 import operator
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import NamedTuple
 
 from agent.config import Settings
 from agent.health import SourceHealth
 from agent.model.bridge import TableStats
-from agent.model.flow import Fate, Flow, FlowReading, Group, TableFlows, Totals
+from agent.model.flow import Fate, Flow, FlowReading, Group, TableFlows
 from agent.model.node import Known
+from agent.model.ovn import Release
 from agent.model.switch import Switch
 from agent.pipelines.fate import Judge
 from agent.pipelines.ledger import BridgeLedger
@@ -33,13 +35,17 @@ class Surroundings(NamedTuple):
     Attributes:
         interfaces: Interface names by OpenFlow port number.
         patch_ports: Numbers of the ports that lead to another bridge.
+        release: Of the ovn-controller on this node, which wrote the flows; ``None`` without one.
     """
 
     interfaces: Mapping[int, str]
     patch_ports: frozenset[int]
+    release: str | None = None
 
 
-def surroundings(switch: Known[Switch], bridge: str) -> Surroundings | None:
+def surroundings(
+    switch: Known[Switch], bridge: str, release: Release | None = None
+) -> Surroundings | None:
     """Return a bridge's ports; ``None`` while the database is not known."""
     if switch.value is None:
         return None
@@ -49,6 +55,7 @@ def surroundings(switch: Known[Switch], bridge: str) -> Surroundings | None:
         patch_ports=frozenset(
             number for number, interface in ports.items() if interface.type == "patch"
         ),
+        release=release.ovn or None if release else None,
     )
 
 
@@ -113,7 +120,7 @@ class BridgeFlows:
         self._pacer = Pacer(settings.flows.table_pause_seconds, settings.flows.busy_echo_seconds)
         self._splitter = Splitter()
         self._decoder = FlowDecoder()
-        self._judge = Judge()
+        self._judge = Judge(by_datapath=settings.ovn.datapaths)
         self._ledger = BridgeLedger(from_figures=from_figures)
         self._selection = Selection(bridge, settings.flows)
         self._begun = False
@@ -157,7 +164,7 @@ class BridgeFlows:
         ports: Mapping[int, str] = {}
         if around is not None:
             flows = {table.table_id: table.flows for table in tables}
-            fate = self._judge.judge(flows, groups, around.patch_ports)
+            fate = self._judge.judge(flows, groups, around.patch_ports, around.release)
             ports = around.interfaces
         if not self._begun:
             # Where counting begins, what passes between the two must not look as if it was missed.
@@ -167,7 +174,7 @@ class BridgeFlows:
         restarted = self._is_another(asked.process)
         totals = self._ledger.add(tables, matches, fate, ports, restarted=restarted)
         if around is None:  # which ports are patch ports is not known: a zero would be a guess
-            totals = Totals(unattributed=totals.unattributed, changes=totals.changes)
+            totals = replace(totals, dropped={}, interfaces={})
         shown, left_out = self._selection.of(tables, ports)
         return FlowReading(self._bridge, tables, fate, totals, shown, left_out, asked.process)
 

@@ -6,10 +6,7 @@ immutable Switch values to the event loop. The server is the authority on what e
 connection that ends takes the replica with it, and the next one begins from the server's schema.
 """
 
-import asyncio
 import contextlib
-import os
-import threading
 import time
 import uuid
 from collections import Counter
@@ -20,18 +17,17 @@ from typing import Any, Never
 import ovs.db.error
 import ovs.db.idl
 
-from agent.addresses import Address, parse_remote
+from agent.addresses import parse_remote
 from agent.errors import ParseError, Reason, SourceError
 from agent.model.switch import Switch
-from agent.sources.handover import Handover
+from agent.sources.follower import Follower, Put
 from agent.sources.ovsdb_rows import SwitchBuilder, wanted_schema
-from agent.sources.ovsdb_session import Session, StoppedError, cut
+from agent.sources.ovsdb_session import Session, cut
 
 DATABASE = "Open_vSwitch"
 SCHEMA_SECONDS = 5.0
 CONTENTS_SECONDS = 30.0
 """From the schema to the whole contents; 2,000 interfaces take half a second."""
-STOP_SECONDS = 1.0
 
 _CHANGES = {"create": "added", "update": "changed", "delete": "removed"}
 
@@ -60,9 +56,7 @@ class OvsdbSource:
     ) -> None:
         self._remote = remote
         self._address = parse_remote(remote)
-        self._publish = publish
-        self._on_event = on_event
-        self._stuck: threading.Thread | None = None
+        self._follower = Follower("ovsdb", remote, self._follow, publish, on_event)
 
     async def run(self) -> Never:
         """Connect, publish the contents and then every change, until cancelled.
@@ -70,36 +64,14 @@ class OvsdbSource:
         Raises:
             SourceError: When the server cannot be reached or understood, or the connection ends.
         """
-        if self._stuck is not None and self._stuck.is_alive():
-            raise SourceError(Reason.TIMEOUT, f"{self._remote}: the last attempt is still stuck")
-        handover = Handover(self._publish, self._on_event)
-        # The thread ends when this end of the pipe is closed, and closes the other end itself: a
-        # stuck thread that wakes up late then finds its own descriptor and nobody else's.
+        await self._follower.run()
+
+    def _follow(self, told: int, put: Put[Switch]) -> Never:
+        session = Session(self._address, self._remote, told)
         try:
-            told, tell = os.pipe()
-        except OSError as error:  # no more descriptors
-            raise SourceError(Reason.BROKEN, f"{self._remote}: {error.strerror}") from error
-        worker = threading.Thread(
-            target=_work,
-            args=(self._address, self._remote, told, handover),
-            name="ovsdb",
-            daemon=True,
-        )
-        try:
-            worker.start()
-        except RuntimeError as error:  # no more threads
-            os.close(told)
-            os.close(tell)
-            raise SourceError(Reason.BROKEN, f"{self._remote}: {error}") from error
-        try:
-            raise await handover.failure
+            _follow(session, self._remote, put)
         finally:
-            handover.close()
-            os.close(tell)
-            # Not wait_for() and not timeout(): in a task that is being cancelled Python 3.11's
-            # lose the one or the other, and a process that is told to stop would not.
-            await asyncio.wait({handover.finished}, timeout=STOP_SECONDS)
-            self._stuck = None if handover.finished.done() else worker
+            session.close()
 
 
 class _Replica(ovs.db.idl.Idl):  # type: ignore[misc] # the library has no types
@@ -143,25 +115,7 @@ ovs.db.idl.vlog = _Complaints()
 ovs.db.idl.uuid = SimpleNamespace(UUID=uuid.UUID, uuid1=uuid.uuid4, uuid4=uuid.uuid4)
 
 
-def _work(address: Address, remote: str, told: int, handover: Handover[Switch]) -> None:
-    """Be the worker thread: follow the database, say why that ended."""
-    failure: Exception | None = None
-    session = Session(address, remote, told)
-    try:
-        _follow(session, remote, handover.put)
-    except StoppedError:
-        pass
-    except Exception as error:  # noqa: BLE001 (run() raises it, bug or not, in the main thread)
-        failure = error
-    finally:
-        session.close()
-        os.close(told)
-        handover.end(failure)
-
-
-def _follow(
-    session: Session, remote: str, put: Callable[[Switch, Mapping[str, int]], None]
-) -> Never:
+def _follow(session: Session, remote: str, put: Put[Switch]) -> Never:
     session.connect()
     schema = session.request("get_schema", [DATABASE], SCHEMA_SECONDS)
     with _digest(session, remote):

@@ -64,7 +64,7 @@ class Framing:
         del self._buffer[: self._end]
         self._end = self._scanned = 0
         try:
-            message: dict[str, object] = json.loads(raw.decode(), parse_constant=_refuse)
+            message: dict[str, object] = json.loads(raw.decode(), parse_constant=refuse_constant)
         except (ValueError, RecursionError) as error:
             raise ParseError(f"not JSON: {error}") from error
         self._scan()
@@ -127,5 +127,6 @@ class Framing:
         return None
 
 
-def _refuse(constant: str) -> None:
+def refuse_constant(constant: str) -> None:
+    """Refuse NaN and Infinity, which Python would accept."""
     raise ValueError(f"{constant} is not JSON")

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 from uuid import UUID
 
+from agent.model.ovn import LocalSettings
 from agent.model.switch import Bfd, Bridge, Controller, Interface, Manager, Port, Switch
 from agent.wire.text import clean
 
@@ -24,7 +25,15 @@ WANTED: Mapping[str, tuple[str, ...]] = {
         "manager_options",
     ),
     "Manager": ("target", "is_connected"),
-    "Bridge": ("name", "datapath_type", "datapath_id", "fail_mode", "ports", "controller"),
+    "Bridge": (
+        "name",
+        "datapath_type",
+        "datapath_id",
+        "fail_mode",
+        "ports",
+        "controller",
+        "external_ids",
+    ),
     "Controller": ("target", "is_connected", "role"),
     "Port": ("name", "interfaces", "tag", "vlan_mode"),
     "Interface": (
@@ -59,9 +68,18 @@ ENDPOINT_OPTIONS = (
 )
 """The options that describe an endpoint; others hold secrets (IPsec's psk) and are not kept."""
 
+OVN_SETTINGS = (
+    "ovn-bridge",
+    "ovn-bridge-mappings",
+    "ovn-encap-ip",
+    "ovn-encap-type",
+    "ovn-monitor-all",
+    "ovn-remote",
+)
+"""What ovn-controller(8) reads of Open_vSwitch.external_ids and people look for."""
+
 BFD_STATUS = ("state", "remote_state", "forwarding", "flap_count")
 _COUNT = re.compile(r"[0-9]{1,20}")
-"""A number of 64 bits that stands in a map of texts."""
 _UP = {"up": True, "down": False}
 
 _Key = tuple[str, UUID]
@@ -124,6 +142,7 @@ class SwitchBuilder:
             system_version=_text(row, "system_version"),
             managers=self._all(key, "Manager", _references(row, "manager_options"), _manager),
             bridges=self._all(key, "Bridge", _references(row, "bridges"), self._bridge),
+            ovn=_ovn(row),
         )
 
     def _all(
@@ -151,6 +170,8 @@ class SwitchBuilder:
         name = _text(row, "name")
         if name is None:
             return None
+        ids = _texts(row, "external_ids", ("ovn-nb-cfg", "ovn-nb-cfg-ts"))
+        since = _count(ids.get("ovn-nb-cfg-ts"))
         return Bridge(
             name=name,
             datapath_type=_text(row, "datapath_type") or "system",
@@ -158,6 +179,8 @@ class SwitchBuilder:
             fail_mode=_text(row, "fail_mode"),
             ports=self._all(key, "Port", _references(row, "ports"), self._port),
             controllers=self._all(key, "Controller", _references(row, "controller"), _controller),
+            ovn_nb_cfg=_count(ids.get("ovn-nb-cfg")),
+            ovn_nb_cfg_timestamp_seconds=None if since is None else since / 1000,
         )
 
     def _port(self, key: _Key, row: Any) -> Port | None:
@@ -209,13 +232,46 @@ def _bfd(row: Any) -> Bfd | None:
     status = _texts(row, "bfd_status", BFD_STATUS)
     if not status:
         return None
-    flaps = status.get("flap_count", "")
     return Bfd(
         state=status.get("state"),
         remote_state=status.get("remote_state"),
         forwarding={"true": True, "false": False}.get(status.get("forwarding", "")),
-        flap_count=int(flaps) if _COUNT.fullmatch(flaps) else None,
+        flap_count=_count(status.get("flap_count")),
     )
+
+
+def _ovn(row: Any) -> LocalSettings | None:
+    """Read what ovn-controller is told; a key with ``-<system-id>`` behind it goes first."""
+    system_id = _texts(row, "external_ids", ("system-id",)).get("system-id", "")
+    own = {f"{key}-{system_id}": key for key in OVN_SETTINGS} if system_id else {}
+    found = _texts(row, "external_ids", (*OVN_SETTINGS, *own))
+    said = {own.get(key, key): value for key, value in sorted(found.items(), key=_length)}
+    if "ovn-remote" not in said and "ovn-encap-ip" not in said:
+        return None
+    mappings = (
+        pair.strip().partition(":") for pair in said.get("ovn-bridge-mappings", "").split(",")
+    )
+    return LocalSettings(
+        encap_ips=_list(said.get("ovn-encap-ip")),
+        encap_types=_list(said.get("ovn-encap-type")),
+        bridge_mappings={network: bridge for network, _, bridge in mappings if network and bridge},
+        remote=said.get("ovn-remote"),
+        bridge=said.get("ovn-bridge", "br-int"),
+        monitor_all=said.get("ovn-monitor-all") == "true",
+    )
+
+
+def _length(item: tuple[str, str]) -> int:
+    return len(item[0])
+
+
+def _list(text: str | None) -> tuple[str, ...]:
+    return tuple(word.strip() for word in (text or "").split(",") if word.strip())
+
+
+def _count(text: str | None) -> int | None:
+    """Read a number of 64 bits that stands in a map of texts."""
+    return int(text) if text and _COUNT.fullmatch(text) else None
 
 
 def _controller(_key: _Key, row: Any) -> Controller | None:

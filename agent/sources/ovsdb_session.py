@@ -19,6 +19,7 @@ import ovs.jsonrpc
 
 from agent.addresses import Address
 from agent.errors import ParseError, Reason, SourceError
+from agent.sources.follower import StoppedError
 from agent.sources.ovsdb_framing import Framing
 
 CONNECT_SECONDS = 5.0
@@ -48,13 +49,6 @@ _REASONS = {
     errno.EAGAIN: Reason.TIMEOUT,  # a UNIX socket whose backlog is full: nobody accepts
     errno.ETIMEDOUT: Reason.TIMEOUT,
 }
-
-"""Path of a UNIX socket, or host and port."""
-
-
-class StoppedError(Exception):
-    """The other end of the wake descriptor was closed: the thread is to end. No failure."""
-
 
 @contextlib.contextmanager
 def peer_errors(peer: str) -> Iterator[None]:

@@ -44,7 +44,7 @@ from agent.model.kernel_datapath import KernelDatapath, Vport, ZoneLimit
 from agent.model.namespace import HOST, ConntrackTable
 from agent.model.node import AgentFacts, CollectorFacts, Known, Node, SourceFacts
 from agent.model.switch import Bfd, Bridge, Controller, Interface, Manager, Port, Switch
-from tests.collectors import sample_domains, sample_links
+from tests.collectors import sample_domains, sample_links, sample_ovn
 
 CONTROLLERS = (Controller("tcp:127.0.0.1:6633", connected=True, role="master"),)
 NO_DEVICE = "could not open network device {} (No such device)"
@@ -152,6 +152,7 @@ SWITCH = Switch(
     managers=(Manager("ptcp:6640:127.0.0.1", connected=True),),
     bridges=(
         Bridge("br-dpdk", datapath_type="netdev", ports=(BOND,)),
+        sample_ovn.OUTSIDE,
         Bridge(
             "br-int",
             datapath_id="000042f08b66da47",
@@ -176,6 +177,7 @@ SWITCH = Switch(
             controllers=CONTROLLERS,
             ports=(wire("eth3", 1, "00:15:5d:bf:ba:59"), patch("phy-br-mgmt", 2, "int-br-mgmt")),
         ),
+        sample_ovn.INSIDE,
         Bridge(
             "br-provider",
             datapath_id="000000155dbfba58",
@@ -198,6 +200,7 @@ SWITCH = Switch(
             ),
         ),
     ),
+    ovn=sample_ovn.SETTINGS,
 )
 
 
@@ -417,6 +420,7 @@ FLOWS = {
         "br-int", INT_TABLES, INT_FATE, INT_TOTALS, {each.table_id: None for each in INT_TABLES}
     ),
     "br-mgmt": FlowReading("br-mgmt", left_out=3),
+    sample_ovn.BRIDGE: FlowReading(sample_ovn.BRIDGE, totals=sample_ovn.TOTALS),
     "br-tun": FlowReading("br-tun", TUN_TABLES, shown={each.table_id: None for each in TUN_TABLES}),
 }
 
@@ -581,4 +585,8 @@ def node() -> Node:
         kernel_datapaths=Known("kernel datapaths", (KERNEL_DATAPATH,)),
         domains=Known("domains", sample_domains.DOMAINS),
         domain_counters=Known("domain counters", sample_domains.COUNTERS),
+        ovn_controller=Known("ovn-controller", sample_ovn.CONTROLLER),
+        ovn_release=Known("OVN's release", sample_ovn.RELEASE),
+        northbound=Known("Northbound", sample_ovn.NORTHBOUND),
+        southbound=Known("Southbound", sample_ovn.SOUTHBOUND),
     )

@@ -74,11 +74,15 @@ def _hundred_thousand() -> Tables:
 
 
 def test_a_hundred_thousand_flows_are_judged_in_passing() -> None:
+    """It costs about what it costs to look at what each of them does, for its hash."""
     read = _hundred_thousand()
-    best = 1.0
+    judging = looking = float("inf")
     for _ in range(3):
         start = process_time()
         fate = judge(read, {}, PATCH)
-        best = min(best, process_time() - start)
+        judging = min(judging, process_time() - start)
+        start = process_time()
+        assert len({flow.effect for flows in read.values() for flow in flows}) > 1
+        looking = min(looking, process_time() - start)
     assert sum(len(codes) for codes in fate.kinds.values()) == 100_000
-    assert best < 0.1
+    assert judging < 3 * looking

@@ -4,14 +4,15 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from agent.model.flow import KINDS, OWN_TABLE, Effect, Fate, Flow, Group, Scope
+from agent.model.flow import KINDS, MARKS, OWN_TABLE, Effect, Fate, Flow, Group, Scope
 from agent.pipelines.fate import Judge
 
 Tables = dict[int, tuple[Flow, ...]]
 Names = Mapping[str, int]
 
 _FLOW = re.compile(
-    r"table=(\d+),?\s*(?:n_packets=(\d+), )?.*?(?:priority=(\d+))?,?(\S*) actions=(.*)"
+    r"(?:cookie=(0x[0-9a-f]+), )?table=(\d+),?\s*(?:n_packets=(\d+), )?"
+    r".*?(?:priority=(\d+))?,?(\S*) actions=(.*)"
 )
 _SCOPE = re.compile(r"(?:^|,)(in_port|reg5|reg14|reg15|metadata)=([^,/]+)(?=,|$)")
 _HARMLESS = re.compile(
@@ -29,11 +30,13 @@ def counted(line: str, names: Names | None = None) -> tuple[Flow, int]:
     """A flow with its n_packets, as ``dump-flows`` writes it."""
     found = _FLOW.search(line)
     assert found, line
-    table, packets, priority, match, actions = found.groups()
+    cookie, table, packets, priority, match, actions = found.groups()
     scope = {name: _number(value, names or {}) for name, value in _SCOPE.findall(match)}
     effect, output = read_actions(actions, names or {})
     order = 1 if priority is None else int(priority)
-    return Flow(int(table), order, match, 0, Scope(**scope), effect, output), int(packets or 0)
+    return Flow(
+        int(table), order, match, int(cookie or "0", 16), Scope(**scope), effect, output
+    ), int(packets or 0)
 
 
 def tables(text: str, names: Names | None = None) -> Tables:
@@ -117,6 +120,8 @@ def _add(effect: Effect, action: str, names: Names, outputs: set[int]) -> Effect
     if found := re.match(r"(?i:controller)(?:\(.*?userdata=([0-9a-f.]+))?", action):
         userdata = bytes.fromhex((found[1] or "").replace(".", ""))
         return replace(effect, punts=True, userdata=(*effect.userdata, userdata))
+    if (mark := _mark(action)) is not None:
+        return replace(effect, marks=effect.marks | {mark})
     if _HARMLESS.match(action):
         return effect
     if found := re.fullmatch(r'output:"?([-\w]+?)"?', action):
@@ -124,6 +129,21 @@ def _add(effect: Effect, action: str, names: Names, outputs: set[int]) -> Effect
     else:
         assert re.fullmatch(r"NORMAL|FLOOD|ALL|LOCAL|IN_PORT|output:NXM.*", action), action
     return replace(effect, delivers=True)
+
+
+def _mark(action: str) -> int | None:
+    """Tell which of the registers of ``MARKS`` an action sets the bit of."""
+    if found := re.fullmatch(r"load:0x1->(?:NXM_NX_REG(\d+)|OXM_OF_PKT_REG(\d+))\[(\d+)\]", action):
+        register, pair, bit = (int(one or -1) for one in found.groups())
+        if pair >= 0:
+            register, bit = 2 * pair + (bit < 32), bit % 32
+    elif found := re.fullmatch(r"set_field:(0x[0-9a-f]+)/\1->(x?)reg(\d+)", action):
+        bit, register = int(found[1], 16).bit_length() - 1, int(found[3])
+        if found[2]:
+            register, bit = 2 * register + (bit < 32), bit % 32
+    else:
+        return None
+    return register if MARKS.get(register) == 1 << bit else None
 
 
 def _label(effect: Effect, text: str) -> str:

@@ -38,6 +38,9 @@ from agent.wire.unixctl.dpctl import parse_count, parse_dpctl_show, parse_offloa
 from agent.wire.unixctl.fdb import parse_fdb_stats_show
 from agent.wire.unixctl.framing import ReplyBuffer
 from agent.wire.unixctl.memory import parse_memory_show
+from agent.wire.unixctl.ovn import parse_connection_status, parse_lflow_cache, parse_version
+from agent.wire.unixctl.ovn_bindings import parse_local_bindings
+from agent.wire.unixctl.ovn_engine import parse_engine_stats, parse_stopwatches
 from agent.wire.unixctl.pmd import parse_pmd_show
 from agent.wire.unixctl.upcall import parse_upcall_show
 from tests.wire.netlink.recorded import FIXTURES as NETLINK
@@ -130,9 +133,14 @@ def _flows(pattern: str) -> list[CountedFlow]:
     return list(iter_flow_stats(_flow_bodies(pattern)))
 
 
-def _texts(name: str) -> tuple[bytes, ...]:
+def _texts(name: str, ending: bytes = b"") -> tuple[bytes, ...]:
+    """Return recorded texts; of a long one what is before the last ``ending`` in a sample."""
     texts = (path.read_bytes() for path in sorted(UNIXCTL.glob(f"{name}*.txt")))
-    return tuple(text[:SAMPLE_BYTES] for text in texts if text)
+    return tuple(
+        text if len(text) <= SAMPLE_BYTES else text[: text.rindex(ending, 0, SAMPLE_BYTES)]
+        for text in texts
+        if text
+    )
 
 
 def _answer(kind: of.Multipart, read: Callable[[list[bytes]], object], data: bytes) -> None:
@@ -201,8 +209,8 @@ def _text(parse: Callable[[str], object], data: bytes) -> object:
     return parse(data.decode("utf-8", "replace"))
 
 
-def _texts_parser(name: str, parse: Callable[[str], object]) -> Parser:
-    return Parser(name, partial(_text, parse), _texts(name))
+def _texts_parser(name: str, parse: Callable[[str], object], ending: bytes = b"") -> Parser:
+    return Parser(name, partial(_text, parse), _texts(name, ending))
 
 
 def _dumps(name: str, ending: str = "bin") -> tuple[bytes, ...]:
@@ -296,15 +304,21 @@ PARSERS: tuple[Parser, ...] = (
     ),
     Parser("unixctl reply", _reply, _REPLIES),
     _texts_parser("bond-show", parse_bond_show),
+    _texts_parser("connection-status", parse_connection_status),
     _texts_parser("coverage-read-counter", parse_read_counter),
     _texts_parser("coverage-show", parse_coverage_show),
     _texts_parser("ct-get", parse_count),
     _texts_parser("dpctl-show", parse_dpctl_show),
+    _texts_parser("dump-local-bindings", parse_local_bindings),
     _texts_parser("fdb-stats-show", parse_fdb_stats_show),
+    _texts_parser("inc-engine-show-stats", parse_engine_stats, b"Node: "),
     _texts_parser("lacp-show", parse_lacp_show),
+    _texts_parser("lflow-cache-show-stats", parse_lflow_cache),
     _texts_parser("list-commands", parse_list_commands),
     _texts_parser("memory-show", parse_memory_show),
     _texts_parser("offload-stats-show", parse_offload_stats_show),
     _texts_parser("pmd", parse_pmd_show),
+    _texts_parser("stopwatch-show", parse_stopwatches, b"Statistics for "),
     _texts_parser("upcall-show", parse_upcall_show),
+    _texts_parser("version-ovn", parse_version),
 )

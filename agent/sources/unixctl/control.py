@@ -10,7 +10,7 @@ from pathlib import Path
 from agent.errors import ParseError, Reason, SourceError
 from agent.sources.unix_socket import errors_of
 from agent.sources.unixctl import sockets
-from agent.sources.unixctl.allowed import check_allowed
+from agent.sources.unixctl.allowed import VSWITCHD, check_allowed
 from agent.wire.unixctl.commands import parse_list_commands
 from agent.wire.unixctl.framing import Reply, ReplyBuffer, request
 
@@ -39,14 +39,14 @@ class Control:
 
     Args:
         rundir: Where the daemon keeps its control socket.
-        daemon: Its name.
+        daemon: Its name, one of those in ``ALLOWED``.
         max_reply_bytes: The largest answer that is read.
     """
 
     def __init__(
         self,
         rundir: Path,
-        daemon: str = "ovs-vswitchd",
+        daemon: str = VSWITCHD,
         max_reply_bytes: int = MAX_REPLY_BYTES,
     ) -> None:
         self._rundir = rundir
@@ -93,7 +93,7 @@ class Control:
         """Ask for one command's text, connecting first where necessary.
 
         Args:
-            method: One of ``ALLOWED``.
+            method: One of the daemon's in ``ALLOWED``.
             *arguments: Its arguments.
             timeout: Seconds for all of it.
 
@@ -103,7 +103,7 @@ class Control:
             CommandError: If the daemon answered that it cannot.
             ValueError: If the command is not allowed.
         """
-        check_allowed(method, arguments)
+        check_allowed(self._daemon, method, arguments)
         async with self._exclusively(timeout) as deadline:
             await self._connect(deadline)
             return await self._ask(method, arguments, deadline)
@@ -206,7 +206,7 @@ class Control:
 
     async def _exchange(self, method: str, arguments: tuple[str, ...]) -> Reply:
         """Write a request, the only place that does, and read its reply."""
-        check_allowed(method, arguments)
+        check_allowed(self._daemon, method, arguments)
         loop = asyncio.get_running_loop()
         sock = self._sock
         if sock is None:

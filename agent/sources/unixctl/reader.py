@@ -1,11 +1,9 @@
 """One reading of ovs-vswitchd: a few short commands, one after the other, with pauses."""
 
-import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TypeVar
 
-from agent.errors import ParseError, Reason, SourceError
+from agent.errors import SourceError
 from agent.model.datapath import (
     Bond,
     Conntrack,
@@ -15,19 +13,17 @@ from agent.model.datapath import (
     UnixctlReading,
     Vswitchd,
 )
-from agent.sources.unixctl.control import CommandError, Control
+from agent.sources.unixctl.control import Control
+from agent.sources.unixctl.turn import PAUSE_SECONDS, Turn
+from agent.sources.unixctl.zeros import Zeros
 from agent.wire.unixctl.bond import parse_bond_show, parse_lacp_show, with_lacp
-from agent.wire.unixctl.coverage import DROP_COUNTERS, parse_coverage_show, parse_read_counter
+from agent.wire.unixctl.coverage import DROP_COUNTERS, parse_coverage_show
 from agent.wire.unixctl.dpctl import parse_count, parse_dpctl_show, parse_offload_stats_show
 from agent.wire.unixctl.fdb import parse_fdb_stats_show
 from agent.wire.unixctl.memory import parse_memory_show
 from agent.wire.unixctl.pmd import parse_pmd_show
 from agent.wire.unixctl.upcall import parse_upcall_show
 
-T = TypeVar("T")
-
-PAUSE_SECONDS = 0.002
-"""Between two commands: ovs-vswitchd answers in its main thread and must get to its work."""
 MAX_BRIDGES = 64
 """Bridges whose MAC table is asked for in one reading."""
 USERSPACE = "netdev@"
@@ -52,8 +48,7 @@ class UnixctlReader:
         self._timeout_seconds = timeout_seconds
         self._pause_seconds = pause_seconds
         self._connection = 0
-        self._unprobed: list[str] = []
-        self._zeros: set[str] = set()
+        self._zeros = Zeros(DROP_COUNTERS)
         self._without_offload: set[str] = set()
 
     async def read(self, bridges: Sequence[str] = (), *, bonds: bool = False) -> UnixctlReading:
@@ -67,13 +62,13 @@ class UnixctlReader:
             SourceError: For any of the six reasons; also when the daemon answers but nothing of
                 it can be used.
         """
-        turn = _Turn(self._control, self._timeout_seconds, self._pause_seconds)
+        turn = Turn(self._control, self._timeout_seconds, self._pause_seconds)
         await self._control.connect(turn.remaining())
         if self._connection != self._control.connections:
             self._forget()
         coverage = await turn.ask("coverage/show", parse_coverage_show)
         if coverage is not None:
-            await self._add_zeros(turn, coverage)
+            await self._zeros.add(turn, coverage)
         memory = await turn.ask("memory/show", parse_memory_show)
         upcalls = await turn.ask("upcall/show", parse_upcall_show)
         datapaths = await turn.ask("dpctl/show", parse_dpctl_show)
@@ -93,28 +88,11 @@ class UnixctlReader:
     def _forget(self) -> None:
         """Forget what was learned: the other end may be another release now."""
         self._connection = self._control.connections
-        self._unprobed = list(DROP_COUNTERS)
-        self._zeros.clear()
+        self._zeros.forget()
         self._without_offload.clear()
 
-    async def _add_zeros(self, turn: "_Turn", coverage: dict[str, int]) -> None:
-        """Add the drop counters that this release has and that never counted.
-
-        Which those are is learned once a connection; one that has counted needs no asking.
-        """
-        while self._unprobed:
-            name = self._unprobed[-1]
-            if name not in coverage:
-                total = await turn.try_ask("coverage/read-counter", parse_read_counter, name)
-                if total is not None:
-                    self._zeros.add(name)
-                    coverage[name] = total
-            self._unprobed.pop()
-        for name in self._zeros:
-            coverage.setdefault(name, 0)
-
     async def _with_offload(
-        self, turn: "_Turn", datapaths: tuple[Datapath, ...] | None
+        self, turn: Turn, datapaths: tuple[Datapath, ...] | None
     ) -> tuple[Datapath, ...] | None:
         """Add the flows in hardware; where offload is off (an error), it is asked only once."""
         if datapaths is None:
@@ -132,7 +110,7 @@ class UnixctlReader:
         return tuple(found)
 
     async def _pmds(
-        self, turn: "_Turn", datapaths: tuple[Datapath, ...] | None
+        self, turn: Turn, datapaths: tuple[Datapath, ...] | None
     ) -> tuple[Pmd, ...] | None:
         """Read the threads of the userspace datapath: from the command that says most of them."""
         if datapaths is None:
@@ -146,7 +124,7 @@ class UnixctlReader:
         return await turn.ask("dpif-netdev/pmd-perf-show", parse_pmd_show, "-nh", name)
 
     async def _conntracks(
-        self, turn: "_Turn", datapaths: tuple[Datapath, ...] | None
+        self, turn: Turn, datapaths: tuple[Datapath, ...] | None
     ) -> tuple[Conntrack, ...] | None:
         if datapaths is None:
             return None
@@ -157,7 +135,7 @@ class UnixctlReader:
             found.append(Conntrack(name, entries, limit))
         return tuple(found)
 
-    async def _fdbs(self, turn: "_Turn", bridges: Sequence[str]) -> tuple[Fdb, ...] | None:
+    async def _fdbs(self, turn: Turn, bridges: Sequence[str]) -> tuple[Fdb, ...] | None:
         if not turn.has("fdb/stats-show"):
             return None
         if len(bridges) > MAX_BRIDGES:
@@ -169,7 +147,7 @@ class UnixctlReader:
                 found.append(fdb)
         return tuple(found)
 
-    async def _bonds(self, turn: "_Turn") -> tuple[Bond, ...] | None:
+    async def _bonds(self, turn: Turn) -> tuple[Bond, ...] | None:
         bonds = await turn.ask("bond/show", parse_bond_show)
         if bonds is None:
             return None
@@ -177,62 +155,6 @@ class UnixctlReader:
         if any(bond.lacp_status != "off" for bond in bonds):
             lacp = await turn.ask("lacp/show", parse_lacp_show)
         return bonds if lacp is None else with_lacp(bonds, lacp)
-
-
-class _Turn:
-    """The commands of one reading: their common deadline, their pauses, their problems."""
-
-    def __init__(self, control: Control, timeout_seconds: float, pause_seconds: float) -> None:
-        self._control = control
-        self._clock = asyncio.get_running_loop().time
-        self._deadline = self._clock() + timeout_seconds
-        self._pause_seconds = pause_seconds
-        self._connection: int | None = None
-        self.problems: list[str] = []
-        self.worst = Reason.BROKEN
-
-    def remaining(self) -> float:
-        """Return the seconds that are left, 0 at least."""
-        return max(0.0, self._deadline - self._clock())
-
-    def has(self, method: str) -> bool:
-        """Whether this release lists the command."""
-        return method in self._control.commands
-
-    async def ask(self, method: str, parse: Callable[[str], T], *arguments: str) -> T | None:
-        """Run a command and parse its answer; ``None`` and a problem if one of both fails.
-
-        Raises:
-            SourceError: If the daemon cannot be asked any more.
-        """
-        try:
-            return await self._ask(method, parse, arguments)
-        except CommandError as error:
-            self.problems.append(str(error))
-        except ParseError as error:
-            self.worst = Reason.MALFORMED
-            self.problems.append(f"{method}: {error}")
-        return None
-
-    async def try_ask(self, method: str, parse: Callable[[str], T], *arguments: str) -> T | None:
-        """Run a command that is expected to fail on many daemons: the same without a problem."""
-        if not self.has(method):
-            return None
-        try:
-            return await self._ask(method, parse, arguments)
-        except (CommandError, ParseError):
-            return None
-
-    async def _ask(self, method: str, parse: Callable[[str], T], arguments: tuple[str, ...]) -> T:
-        if self._connection is None:
-            self._connection = self._control.connections
-        else:
-            await asyncio.sleep(self._pause_seconds)
-        text = await self._control.run(method, *arguments, timeout=self.remaining())
-        if self._connection != self._control.connections:
-            # Counters of two lives of the daemon do not belong into one reading.
-            raise SourceError(Reason.BROKEN, f"{method}: the daemon was restarted meanwhile")
-        return parse(text)
 
 
 def _userspace(datapaths: tuple[Datapath, ...]) -> list[str]:

@@ -27,21 +27,24 @@ class Instruction(IntEnum):
 
 
 class Standard(IntEnum):
-    """Standard actions that send a packet somewhere."""
+    """Standard actions that matter to a packet's fate."""
 
     OUTPUT = 0
     GROUP = 22
+    SET_FIELD = 25
 
 
 class Nicira(IntEnum):
     """Nicira's actions that decide where a packet goes (OVS lib/ofp-actions.c)."""
 
     RESUBMIT = 1
+    REG_LOAD = 7
     BUNDLE = 12
     RESUBMIT_TABLE = 14
     OUTPUT_REG = 15
     CONTROLLER = 20
     OUTPUT_REG2 = 32
+    REG_LOAD2 = 33
     CONJUNCTION = 34
     CT = 35
     CONTROLLER2 = 37

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 from agent.errors import ParseError
 from agent.model.bridge import LOCAL
-from agent.model.flow import OWN_TABLE
+from agent.model.flow import MARKS, OWN_TABLE
 from agent.wire.openflow.actions import (
     NX_VENDOR,
     ONF_VENDOR,
@@ -55,6 +55,11 @@ _USERDATA = 3
 _PORT, _PORT_16, _GROUP = struct.Struct(">I"), struct.Struct(">H"), struct.Struct(">I")
 _MEMBER_COUNT, _MEMBERS_AT = struct.Struct(">10xH"), 22
 _PROPERTY = struct.Struct(">HH")
+_LOAD = struct.Struct(">HIQ")
+_HEADER, _LOAD2_AT = struct.Struct(">I"), 6
+_MASKED, _LENGTH, _ALL = 0x100, 0xFF, (1 << 128) - 1
+_NXM_REGISTERS, _PACKET_REGISTERS, _REGISTERS, _XXREG0 = 0x0001, 0x8001, 16, 111
+_REGISTER_BITS = 32
 
 
 class Destinations:
@@ -64,6 +69,7 @@ class Destinations:
         "conjunction",
         "delivers",
         "groups",
+        "marks",
         "ports",
         "punts",
         "rank",
@@ -79,6 +85,7 @@ class Destinations:
         self.groups: list[int] = []
         self.tables: list[int] = []
         self.ports: set[int] = set()
+        self.marks: set[int] = set()
 
     def take_list(self, actions: memoryview) -> None:
         """Add actions that are executed one by one; clones within clones cost no stack."""
@@ -133,6 +140,19 @@ class Destinations:
         if port <= _HIGHEST_PORT or port == LOCAL:
             self.ports.add(port)
         return "output"
+
+    def write(self, header: int, value: int, mask: int) -> None:
+        """Add a field that is written, the bits of ``mask``."""
+        first, count = _registers(header)
+        for register in range(first, first + count):
+            if register not in MARKS:
+                continue
+            shift = _REGISTER_BITS * (first + count - 1 - register)
+            bit = MARKS[register] << shift & mask
+            if bit & value:
+                self.marks.add(register)
+            elif bit:
+                self.marks.discard(register)
 
     def punt(self, userdata: bytes) -> str:
         """Add a controller action and return its kind."""
@@ -220,6 +240,47 @@ def _controller2(found: Destinations, body: memoryview) -> str:
     return found.punt(userdata)
 
 
+def _load(found: Destinations, body: memoryview) -> str:
+    """``0300 00011404 0000000000000001`` is load:0x1->NXM_NX_REG10[12]."""
+    if len(body) >= _LOAD.size:
+        place, header, value = _LOAD.unpack_from(body)
+        offset, bits = place >> 6, (place & 0x3F) + 1
+        found.write(header, value << offset, ((1 << bits) - 1) << offset)
+    return "drop"
+
+
+def _set_field(found: Destinations, body: memoryview) -> str:
+    """``00011508 00001000 00001000`` is set_field:0x1000/0x1000->reg10."""
+    if len(body) < _HEADER.size:
+        return "drop"
+    (header,) = _HEADER.unpack_from(body)
+    size = (header & _LENGTH) // (2 if header & _MASKED else 1)
+    value = int.from_bytes(body[4 : 4 + size], "big")
+    mask = int.from_bytes(body[4 + size : 4 + 2 * size], "big") if header & _MASKED else _ALL
+    found.write(header, value, mask)
+    return "drop"
+
+
+def _load2(found: Destinations, body: memoryview) -> str:
+    return _set_field(found, body[_LOAD2_AT:])
+
+
+def _registers(header: int) -> tuple[int, int]:
+    """Return the registers that a field's header names: the first, and how many they are.
+
+    0 of them for a field that is no register. ``80010908`` is xreg4: reg8, the upper half, and
+    reg9.
+    """
+    oxm_class, number = header >> 16, header >> 9 & 0x7F
+    if oxm_class == _PACKET_REGISTERS:
+        return 2 * number, 2
+    if oxm_class != _NXM_REGISTERS:
+        return 0, 0
+    if number >= _XXREG0:
+        return (4 * (number - _XXREG0), 4) if number < _XXREG0 + 4 else (0, 0)
+    return (number, 1) if number < _REGISTERS else (0, 0)
+
+
 def _conjunction(found: Destinations, _body: memoryview) -> str:
     found.conjunction = True
     return "conjunction"
@@ -251,6 +312,9 @@ _MEANINGS: dict[tuple[int, int], Callable[[Destinations, memoryview], str]] = {
     (NX_VENDOR, Nicira.CONTROLLER): _controller,
     (NX_VENDOR, Nicira.CONTROLLER2): _controller2,
     (NX_VENDOR, Nicira.CONJUNCTION): _conjunction,
+    (NX_VENDOR, Nicira.REG_LOAD): _load,
+    (NX_VENDOR, Nicira.REG_LOAD2): _load2,
+    (0, Standard.SET_FIELD): _set_field,
     (NX_VENDOR, Nicira.CT): _ct,
 }
 _FINAL: dict[tuple[int, int], int] = {

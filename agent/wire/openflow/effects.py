@@ -77,6 +77,7 @@ def read_instructions(instructions: bytes) -> tuple[Effect, int | None]:
         writes_groups=tuple(written.groups),
         clears=clears,
         conjunction=applied.conjunction,
+        marks=frozenset(applied.marks),
     )
     ports = applied.ports | written.ports
     return effect, ports.pop() if len(ports) == 1 else None

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from agent.errors import Reason, SourceError
-from agent.sources.unixctl import ALLOWED, CommandError, Control
+from agent.sources.unixctl import ALLOWED, OVN_CONTROLLER, VSWITCHD, CommandError, Control
 from tests.sources.unixctl.peers import (
     Answer,
     Peer,
@@ -118,12 +118,101 @@ async def test_command_that_is_not_on_the_list_is_never_written(
         assert peer.methods() == ["list-commands"]
 
 
-def test_list_of_commands_holds_only_commands_that_show() -> None:
-    for method in ALLOWED:
+@pytest.mark.parametrize(
+    ("method", "arguments"),
+    [
+        ("exit", ()),
+        ("exit", ("--restart",)),
+        ("recompute", ()),
+        ("inc-engine/recompute", ()),
+        ("inc-engine/clear-stats", ()),
+        ("inc-engine/compute-log-timeout", ("1",)),
+        ("debug/pause", ()),
+        ("debug/resume", ()),
+        ("debug/delay-nb-cfg-report", ("60",)),
+        ("debug/ignore-startup-delay", ()),
+        ("inject-pkt", ("inport==1",)),
+        ("stopwatch/reset", ()),
+        ("lflow-cache/flush", ()),
+        ("flush-lflow-cache", ()),
+        ("sb-cluster-state-reset", ()),
+        ("vlog/set", ("dbg",)),
+        ("stopwatch/show", ("flow-generation",)),
+        ("inc-engine/show-stats", ("runtime_data", "recompute")),
+        ("lflow-cache/show-stats", ("all",)),
+        ("debug/dump-local-bindings", ("all",)),
+        ("dpctl/show", ()),
+        ("upcall/show", ()),
+    ],
+)
+async def test_ovn_controller_has_a_list_of_its_own(
+    rundir: Path, method: str, arguments: tuple[str, ...]
+) -> None:
+    async with Peer(rundir / "ovn-controller.1.ctl", {"version": text("23.03.1")}) as peer:
+        control = Control(rundir, OVN_CONTROLLER)
+        try:
+            await control.connect(5)
+            with pytest.raises(ValueError, match="not a read-only command of ovn-controller"):
+                await control.run(method, *arguments, timeout=5)
+            assert await control.run("version", timeout=5) == "23.03.1"
+            assert peer.methods() == ["list-commands", "version"]
+        finally:
+            control.close()
+
+
+@pytest.mark.parametrize(
+    "method",
+    ["connection-status", "stopwatch/show", "inc-engine/show-stats", "debug/dump-local-bindings"],
+)
+async def test_what_ovn_controller_may_be_asked_is_not_asked_of_ovs_vswitchd(
+    rundir: Path, method: str
+) -> None:
+    async with (
+        Peer(rundir / "ovs-vswitchd.1.ctl", {}) as peer,
+        control_of(rundir) as control,
+    ):
+        with pytest.raises(ValueError, match="not a read-only command of ovs-vswitchd"):
+            await control.run(method, timeout=5)
+        assert peer.requests == []
+
+
+async def test_daemon_without_a_list_can_be_asked_nothing(rundir: Path) -> None:
+    async with Peer(rundir / "ovsdb-server.1.ctl", {"version": text("3.1")}) as peer:
+        control = Control(rundir, "ovsdb-server")
+        with pytest.raises(ValueError, match="not a read-only command of ovsdb-server"):
+            await control.run("version", timeout=5)
+        with pytest.raises(ValueError, match="not a read-only command of ovsdb-server"):
+            await control.connect(5)
+        assert peer.requests == []
+
+
+async def test_other_daemon_whose_name_begins_alike_is_not_taken(rundir: Path) -> None:
+    async with Peer(rundir / "ovn-controller-vtep.1.ctl", {"version": text("23.03.1")}) as peer:
+        control = Control(rundir, OVN_CONTROLLER)
+        with fails_in_time(Reason.ABSENT):
+            await control.run("version", timeout=SOON)
+        assert peer.connections == 0
+
+
+def test_lists_of_commands_hold_only_commands_that_show() -> None:
+    for method in ALLOWED[VSWITCHD]:
         last = method.rpartition("/")[2]
         assert last in {"version", "list-commands", "read-counter"} or (
             last.endswith("show") or last.startswith("ct-get-")
         )
+    assert ALLOWED[OVN_CONTROLLER] == {
+        "connection-status",
+        "coverage/read-counter",
+        "coverage/show",
+        "debug/dump-local-bindings",
+        "inc-engine/show-stats",
+        "lflow-cache/show-stats",
+        "list-commands",
+        "memory/show",
+        "stopwatch/show",
+        "version",
+    }
+    assert set(ALLOWED) == {VSWITCHD, OVN_CONTROLLER}
 
 
 async def test_error_reply_is_not_a_failure_of_the_source(rundir: Path) -> None:

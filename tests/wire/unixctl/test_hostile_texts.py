@@ -16,6 +16,9 @@ from agent.wire.unixctl.coverage import parse_coverage_show, parse_read_counter
 from agent.wire.unixctl.dpctl import parse_count, parse_dpctl_show, parse_offload_stats_show
 from agent.wire.unixctl.fdb import parse_fdb_stats_show
 from agent.wire.unixctl.memory import parse_memory_show
+from agent.wire.unixctl.ovn import parse_connection_status, parse_lflow_cache, parse_version
+from agent.wire.unixctl.ovn_bindings import parse_local_bindings
+from agent.wire.unixctl.ovn_engine import parse_engine_stats, parse_stopwatches
 from agent.wire.unixctl.pmd import parse_pmd_show
 from agent.wire.unixctl.upcall import parse_upcall_show
 
@@ -23,17 +26,23 @@ Parser = Callable[[str], object]
 
 PARSERS: dict[str, Parser] = {
     "bond-show": parse_bond_show,
+    "connection-status": parse_connection_status,
     "coverage-read-counter": parse_read_counter,
     "coverage-show": parse_coverage_show,
     "ct-get": parse_count,
     "dpctl-show": parse_dpctl_show,
+    "dump-local-bindings": parse_local_bindings,
     "fdb-stats-show": parse_fdb_stats_show,
+    "inc-engine-show-stats": parse_engine_stats,
     "lacp-show": parse_lacp_show,
+    "lflow-cache-show-stats": parse_lflow_cache,
     "list-commands": parse_list_commands,
     "memory-show": parse_memory_show,
     "offload-stats-show": parse_offload_stats_show,
     "pmd": parse_pmd_show,
+    "stopwatch-show": parse_stopwatches,
     "upcall-show": parse_upcall_show,
+    "version-ovn": parse_version,
 }
 FIXTURES = sorted((Path(__file__).parent / "fixtures").glob("*.txt"))
 TEXTS = [path.read_text(encoding="utf-8") for path in FIXTURES]
@@ -76,15 +85,21 @@ def test_any_text_is_answered_or_refused(name: str, text: str) -> None:
     "parse",
     [
         parse_bond_show,
+        parse_connection_status,
         parse_coverage_show,
         parse_dpctl_show,
+        parse_engine_stats,
         parse_fdb_stats_show,
         parse_lacp_show,
+        parse_lflow_cache,
         parse_list_commands,
+        parse_local_bindings,
         parse_memory_show,
         parse_offload_stats_show,
         parse_pmd_show,
+        parse_stopwatches,
         parse_upcall_show,
+        parse_version,
     ],
 )
 def test_text_of_another_command_is_refused(parse: Parser) -> None:
@@ -107,6 +122,17 @@ def test_text_of_another_command_is_refused(parse: Parser) -> None:
         (parse_dpctl_show, "", "netdev@a:\n"),
         (parse_offload_stats_show, "HW Offload stats:\n", " Total  "),
         (parse_pmd_show, "", "main thread:\n"),
+        (parse_version, "ovn-controller 1", "1"),
+        (parse_version, "ovn-controller 1\n", "Open vSwitch Library 1\n"),
+        (parse_lflow_cache, "Enabled: true\n", "cache-a:1\n"),
+        (parse_engine_stats, "", "Node: a\n"),
+        (parse_engine_stats, "Node: ", "Node: a"),
+        (parse_engine_stats, "Node: a\n", "- compute: 1\n"),
+        (parse_stopwatches, "Statistics for '", "' for '"),
+        (parse_stopwatches, "Statistics for 'a'\n", "  Maximum: 1 msec\n"),
+        (parse_local_bindings, "Local bindings:\n", "name: [a\n"),
+        (parse_local_bindings, "Local bindings:\nname: [", "], OVS interface name : ["),
+        (parse_local_bindings, "Local bindings:\nname: [a]\n", "child lport[1] : [b]\n"),
     ],
 )
 def test_time_grows_no_faster_than_the_text(parse: Parser, head: str, unit: str) -> None:

@@ -1,0 +1,76 @@
+"""OVN's side of the node: ovn-controller, and the databases where they are asked."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from agent.collectors.base import Collector
+from agent.config import Settings
+from agent.health import SourceHealth
+from agent.model.ovn import Northbound, Southbound
+from agent.scrape import Reader
+from agent.sources.ovn_controller import OvnControllerSource
+from agent.store import Store
+
+CONTROLLER = "ovn_controller"
+
+
+class OvnSide:
+    """Sources and readers of everything that OVN tells.
+
+    Args:
+        settings: The configuration.
+        store: Takes what they bring, knows what the node's own database says of OVN.
+        collectors: The enabled ones: what none of them needs is not opened.
+        share_seconds: How long a reading is shared.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        collectors: tuple[Collector, ...],
+        share_seconds: float,
+    ) -> None:
+        reads = {name for collector in collectors for name in collector.reads}
+        ovn = settings.ovn
+        self._asks = ovn.enabled is not False and CONTROLLER in reads
+        self._controller = OvnControllerSource(
+            settings, store, SourceHealth(CONTROLLER, ovn.enabled is True and CONTROLLER in reads)
+        )
+        self._store = store
+        self._looked = asyncio.Event()
+        self.sources = (self._controller.health,)
+        self.readers = (
+            Reader(CONTROLLER, self._controller.health, self._controller.read, share_seconds),
+        )
+
+    @contextlib.asynccontextmanager
+    async def running(self, on_bug: Callable[[asyncio.Task[Any]], None]) -> AsyncIterator[None]:
+        """Look once; at the end close everything.
+
+        Args:
+            on_bug: Told when following ends; an exception in it is a bug.
+        """
+        looking = asyncio.create_task(self._look(), name=CONTROLLER)
+        looking.add_done_callback(on_bug)
+        try:
+            # Nothing is asked of the databases, which is not the same as not known.
+            self._store.northbound.put(Northbound())
+            self._store.southbound.put(Southbound())
+            yield
+        finally:
+            looking.cancel()
+            await asyncio.gather(looking, return_exceptions=True)
+            self._controller.close()
+
+    async def asked(self) -> None:
+        """Wait until everything has answered, or could not be asked."""
+        await self._looked.wait()
+
+    async def _look(self) -> None:
+        """Ask ovn-controller once, before anybody reads flows: its release names their stages."""
+        if self._asks:
+            await self._controller.read()
+        self._looked.set()
