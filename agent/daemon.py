@@ -94,7 +94,7 @@ class Agent:
         self._kernel = KernelSide(
             settings, self.store, self.collectors, share, from_figures=from_figures
         )
-        self._ovn = OvnSide(settings, self.store, self.collectors, share)
+        self._ovn = OvnSide(settings, self.store, self.collectors, share, self.switch_asked)
         health = (
             self._hypervisor.health,
             *(self._openflow.health, self._ovsdb, self._unixctl.health),

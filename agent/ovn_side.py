@@ -8,7 +8,7 @@ from typing import Any
 from agent.collectors.base import Collector
 from agent.config import Settings
 from agent.health import SourceHealth
-from agent.model.ovn import Northbound, Southbound
+from agent.ovn_followed import OvnFollowed
 from agent.scrape import Reader
 from agent.sources.ovn_controller import OvnControllerSource
 from agent.store import Store
@@ -24,6 +24,7 @@ class OvnSide:
         store: Takes what they bring, knows what the node's own database says of OVN.
         collectors: The enabled ones: what none of them needs is not opened.
         share_seconds: How long a reading is shared.
+        switch_asked: Set when the node's own database has answered, or could not be asked.
     """
 
     def __init__(
@@ -32,23 +33,25 @@ class OvnSide:
         store: Store,
         collectors: tuple[Collector, ...],
         share_seconds: float,
+        switch_asked: asyncio.Event,
     ) -> None:
         reads = {name for collector in collectors for name in collector.reads}
+        follows = frozenset(name for collector in collectors for name in collector.follows)
         ovn = settings.ovn
         self._asks = ovn.enabled is not False and CONTROLLER in reads
         self._controller = OvnControllerSource(
             settings, store, SourceHealth(CONTROLLER, ovn.enabled is True and CONTROLLER in reads)
         )
-        self._store = store
+        self._followed = OvnFollowed(settings, store, follows, switch_asked)
         self._looked = asyncio.Event()
-        self.sources = (self._controller.health,)
+        self.sources = (self._controller.health, *self._followed.sources)
         self.readers = (
             Reader(CONTROLLER, self._controller.health, self._controller.read, share_seconds),
         )
 
     @contextlib.asynccontextmanager
     async def running(self, on_bug: Callable[[asyncio.Task[Any]], None]) -> AsyncIterator[None]:
-        """Look once; at the end close everything.
+        """Follow the databases; at the end close everything.
 
         Args:
             on_bug: Told when following ends; an exception in it is a bug.
@@ -56,10 +59,8 @@ class OvnSide:
         looking = asyncio.create_task(self._look(), name=CONTROLLER)
         looking.add_done_callback(on_bug)
         try:
-            # Nothing is asked of the databases, which is not the same as not known.
-            self._store.northbound.put(Northbound())
-            self._store.southbound.put(Southbound())
-            yield
+            async with self._followed.running(on_bug):
+                yield
         finally:
             looking.cancel()
             await asyncio.gather(looking, return_exceptions=True)
@@ -68,9 +69,11 @@ class OvnSide:
     async def asked(self) -> None:
         """Wait until everything has answered, or could not be asked."""
         await self._looked.wait()
+        await self._followed.asked()
 
     async def _look(self) -> None:
         """Ask ovn-controller once, before anybody reads flows: its release names their stages."""
         if self._asks:
-            await self._controller.read()
+            # Together with a scrape that comes meanwhile: it is asked one thing at a time.
+            await asyncio.wait({self.readers[0].refresh()})
         self._looked.set()

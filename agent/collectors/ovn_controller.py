@@ -17,9 +17,8 @@ STOPWATCH = ("stopwatch",)
 
 BUILD = Gauge(
     "ovn_controller_build_info",
-    "Versions of ovn-controller, of the Open vSwitch it is built with and of the Southbound schema "
-    "it is made for, always 1 [version].",
-    labels=("version", "ovs_lib_version", "sb_schema_version"),
+    "Versions of ovn-controller and of the Open vSwitch it is built with, always 1 [version].",
+    labels=("version", "ovs_lib_version"),
 )
 START = Gauge(
     "ovn_controller_start_time_seconds",
@@ -145,7 +144,7 @@ def from_release(node: Node) -> Output:
     """Yield the release, which stays known when ovn-controller ends: its flows stay too."""
     release = node.ovn_release.require()
     if release != NO_RELEASE:
-        yield BUILD(1, release.ovn, release.ovs_library or "", release.southbound_schema or "")
+        yield BUILD(1, release.ovn, release.ovs_library or "")
 
 
 def from_process(node: Node) -> Output:

@@ -15,6 +15,7 @@ from agent.model.instance import InstanceInterface, join
 from agent.model.switch import Switch
 from agent.sources.hypervisor import HypervisorSource
 from agent.sources.openflow import OpenFlowSource
+from agent.sources.ovn_controller import OvnControllerSource
 from agent.sources.ovsdb import OvsdbSource
 from agent.store import Store
 from agent.supervise import Backoff, keep_running
@@ -23,6 +24,9 @@ DATABASE_SECONDS = 6.0
 """A server that says nothing is given up by its own deadline, of 5 s, which tells more."""
 HYPERVISOR_SECONDS = 3.0
 """How long instances without a name are worth: what is lost is known without libvirt."""
+OVN_SECONDS = 3.0
+"""How long the names of OVN's stages are worth, likewise."""
+UNSTAGED = "stages of OVN are not named: ovn-controller"
 UNNAMED = "not all instances are named: libvirt"
 RETRY_SECONDS = 2.0
 PATIENCE_SECONDS = 60.0
@@ -38,8 +42,8 @@ class Watch:
 
     Args:
         settings: The configuration.
-        tell: Gets a line when a bridge is spared and has to be waited for, and when libvirt does
-            not say whose devices are.
+        tell: Gets a line when a bridge is spared and has to be waited for, when libvirt does not
+            say whose devices are, and when ovn-controller does not say its release.
     """
 
     def __init__(self, settings: Settings, tell: Callable[[str], None]) -> None:
@@ -53,6 +57,10 @@ class Watch:
         self._source = OpenFlowSource(self._settings, self._store, self._openflow)
         libvirt = SourceHealth("libvirt", settings.libvirt.enabled is True)
         self._hypervisor = HypervisorSource(self._settings, self._store, libvirt)
+        self._controller = OvnControllerSource(
+            _with_patience(settings, OVN_SECONDS), self._store, SourceHealth("ovn_controller")
+        )
+        self._controller.health.configured = settings.ovn.enabled is True
         self._waited = False
         self._asked = asyncio.Event()
         self._switch: Switch | None = None
@@ -76,6 +84,7 @@ class Watch:
                 task.cancel()
             await asyncio.wait(tasks)
             self._source.close()
+            self._controller.close()
             for task in tasks:
                 if not task.cancelled():
                     task.result()  # it ends by itself only with a bug
@@ -122,12 +131,20 @@ class Watch:
         Raises:
             NothingToCompareError: With the reasons if there is none.
         """
+        if self._settings.ovn.enabled is not False:
+            await self._name_stages()
         snapshots: dict[str, Snapshot] = {}
         async for some in self._readings(asyncio.Event(), flows_first=False):
             snapshots |= some
         if not snapshots:
             raise NothingToCompareError(*_reasons(self._openflow))
         return snapshots
+
+    async def _name_stages(self) -> None:
+        """Ask for the release of ovn-controller: flows are judged by it."""
+        await self._controller.read()
+        for problem in self._controller.health.status()["problems"].values():
+            self._tell(f"{UNSTAGED}: {problem['reason']}: {problem['detail']}")
 
     async def second(self, stop: asyncio.Event) -> dict[str, Snapshot]:
         """Read every bridge again; once ``stop`` is set, none that is spared is waited for."""
@@ -204,6 +221,12 @@ class Watch:
         self._ovsdb.failed(error)
         self._store.switch.lost()
         self._asked.set()
+
+
+def _with_patience(settings: Settings, seconds: float) -> Settings:
+    shorter = min(seconds, settings.timeouts.unixctl_seconds)
+    timeouts = settings.timeouts.model_copy(update={"unixctl_seconds": shorter})
+    return settings.model_copy(update={"timeouts": timeouts})
 
 
 async def wait(stop: asyncio.Event, seconds: float) -> None:

@@ -36,12 +36,10 @@ class Release:
     Attributes:
         ovn: ``23.03.1``.
         ovs_library: Of the Open vSwitch that it is built with; ``None`` where it does not say.
-        southbound_schema: Version of the schema it is made for, ``20.27.0``; ``None`` likewise.
     """
 
     ovn: str
     ovs_library: str | None = None
-    southbound_schema: str | None = None
 
 
 NO_RELEASE = Release("")

@@ -3,9 +3,9 @@
 import time
 
 from agent.config import Settings
-from agent.errors import SourceError
+from agent.errors import Reason, SourceError
 from agent.health import SourceHealth
-from agent.model.ovn import OvnController
+from agent.model.ovn import NO_RELEASE, OvnController
 from agent.sources.unixctl.allowed import OVN_CONTROLLER
 from agent.sources.unixctl.control import Control
 from agent.sources.unixctl.ovn_reader import OvnReader
@@ -16,9 +16,12 @@ from agent.supervise import Backoff
 class OvnControllerSource:
     """Brings one reading of unixctl into the store.
 
+    Expected is an ovn-controller where there was one, or where the node's own database says where
+    the Southbound is.
+
     Args:
         settings: The configuration.
-        store: Takes the reading and the release.
+        store: Takes the reading and the release, knows what the database says.
         health: Of the source.
     """
 
@@ -40,11 +43,20 @@ class OvnControllerSource:
             reading = await self._reader.read()
         except SourceError as error:
             self._backoff.failed()
-            self._put(None, taken)
+            if error.reason is Reason.ABSENT and not self._is_expected():
+                # There is none, which is not the same as not known.
+                self._store.ovn_controller.replace(OvnController(), taken)
+                self._store.ovn_release.put(NO_RELEASE)
+                return
+            self.health.configured = True
+            self._store.ovn_controller.replace(None, taken)
             self.health.failed(error)
         else:
             self._backoff.succeeded()
-            self._put(reading, taken)
+            self.health.configured = True
+            self._store.ovn_controller.replace(reading, taken)
+            if self._reader.release is not None:  # it stays known when ovn-controller is gone
+                self._store.ovn_release.put(self._reader.release)
             self.health.note(reading.problems)
             self.health.good(seconds=time.perf_counter() - began)
 
@@ -52,8 +64,7 @@ class OvnControllerSource:
         """Close the connection."""
         self._control.close()
 
-    def _put(self, said: OvnController | None, taken: float) -> None:
-        """Hand over the reading; the release stays known when ovn-controller is gone."""
-        self._store.ovn_controller.replace(said, taken)
-        if said is not None and self._reader.release is not None:
-            self._store.ovn_release.put(self._reader.release)
+    def _is_expected(self) -> bool:
+        switch = self._store.switch.known().value
+        says_so = switch is not None and switch.ovn is not None and switch.ovn.remote is not None
+        return self.health.configured or says_so

@@ -15,7 +15,7 @@ from agent.sources.ovsdb_framing import Framing, refuse_constant
 TAKEN_BYTES = 64 << 10
 """How much of an incomplete message waits; more is taken out of it."""
 _ROWS_DEPTH = 3
-"""Of the braces in which rows stand: the message, ``result`` or the tables of an update, a table."""
+"""How deep in braces rows stand: in a message, its ``result`` or update, a table."""
 _TABLE = re.compile(rb'"([^"\\]{1,100})"\s*:\s*\Z')
 _NAME_BYTES = 128
 _BETWEEN = b" \t\r\n,"
@@ -29,22 +29,20 @@ class RowFraming(Framing):
     A message whose rows were taken comes with empty tables in the end. What kind of message it is
     may be known only then, so that rows of a kind that was not asked for are found out too late;
     the server that sends them could as well say them in the right one.
+
+    Attributes:
+        torn: Whether rows were taken out of a message that is not complete: what is known is a
+            part of a transaction then.
     """
 
     def __init__(self) -> None:
         super().__init__()
+        self.torn = False
         self._table_at = 0  # where the rows of the table begin that is open, 0 for none
         self._rows_end = 0  # where the last whole one of them ends
         self._name = ""
         self._taken: list[tuple[str, Rows]] = []
         self._emptied = False  # rows were taken out of the table that is open
-
-    @property
-    def torn(self) -> bool:
-        """Whether rows were taken of a message that is not complete: not all of a transaction."""
-        return self._torn and not self.complete()
-
-    _torn = False
 
     def take(self) -> list[tuple[str, Rows]]:
         """Return rows by their UUIDs with the name of their table, since the last call."""
@@ -62,9 +60,13 @@ class RowFraming(Framing):
             self._empty()
 
     def pop(self) -> dict[str, object] | None:
-        """Take the first object; ``None`` while it is incomplete."""
+        """Take the first object; ``None`` while it is incomplete.
+
+        Raises:
+            ParseError: If it is not JSON.
+        """
         if self.complete():
-            self._torn = False
+            self.torn = False
         return super().pop()
 
     def _step(self, byte: int) -> bool:
@@ -75,11 +77,10 @@ class RowFraming(Framing):
             if self._emptied:
                 self._empty()
             self._table_at, self._emptied = 0, False
-        elif self._depth == _ROWS_DEPTH:
+        elif self._depth == _ROWS_DEPTH and before != self._depth:
+            self._rows_end = self._scanned
             if before < _ROWS_DEPTH:
-                self._table_at = self._rows_end = self._scanned
-            else:
-                self._rows_end = self._scanned
+                self._table_at = self._scanned
         return True
 
     def _empty(self) -> None:
@@ -92,13 +93,13 @@ class RowFraming(Framing):
             if named is None:
                 raise ParseError("rows of no table")
             self._name = named[1].decode("ascii", "replace")
-        raw = self._buffer[start:end].strip(_BETWEEN)
+        raw = bytes(self._buffer[start:end]).strip(_BETWEEN)
         try:
-            rows = json.loads(b"{%b}" % raw, parse_constant=refuse_constant)
+            rows = json.loads((b"{%b}" % raw).decode(), parse_constant=refuse_constant)
         except (ValueError, RecursionError) as error:
             raise ParseError(f"not JSON: {error}") from error
         del self._buffer[start:end]
         self._scanned -= end - start
         self._rows_end = start
         self._taken.append((self._name, rows))
-        self._emptied = self._torn = True
+        self._emptied = self.torn = True

@@ -11,6 +11,7 @@ import errno
 import os
 import select
 import socket
+import ssl
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -20,9 +21,10 @@ import ovs.jsonrpc
 from agent.addresses import Address
 from agent.errors import ParseError, Reason, SourceError
 from agent.sources.follower import StoppedError
+from agent.sources.ovsdb_connect import open_socket
 from agent.sources.ovsdb_framing import Framing
+from agent.sources.ovsdb_tls import TlsFiles, refusal
 
-CONNECT_SECONDS = 5.0
 PROBE_SECONDS = 5.0
 """Silence before an ECHO is sent, and again before the server counts as hung."""
 MESSAGE_SECONDS = 30.0
@@ -33,7 +35,15 @@ MAX_OUTPUT_BYTES = 1 << 20
 DETAIL_CHARACTERS = 200
 
 ALLOWED = frozenset(
-    ("echo", "get_schema", "monitor", "monitor_cond", "monitor_cond_since", "set_db_change_aware"),
+    (
+        "echo",
+        "get_schema",
+        "monitor",
+        "monitor_cond",
+        "monitor_cond_change",
+        "monitor_cond_since",
+        "set_db_change_aware",
+    ),
 )
 """What may be sent; nothing here can write to the database."""
 
@@ -49,6 +59,10 @@ _REASONS = {
     errno.EAGAIN: Reason.TIMEOUT,  # a UNIX socket whose backlog is full: nobody accepts
     errno.ETIMEDOUT: Reason.TIMEOUT,
 }
+_LATER = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+_REFUSALS = ("unknown database", "permission error", "not allowed")
+"""How errors begin with which a server says that it will not, rather than that it could not."""
+
 
 @contextlib.contextmanager
 def peer_errors(peer: str) -> Iterator[None]:
@@ -61,6 +75,9 @@ def peer_errors(peer: str) -> Iterator[None]:
         yield
     except ParseError as error:
         raise SourceError(Reason.MALFORMED, f"{peer}: {cut(error)}") from error
+    except ssl.SSLError as error:  # an OSError with a number of OpenSSL's for an errno
+        reason, words = refusal(error)
+        raise SourceError(reason, f"{peer}: {words}") from error
     except socket.gaierror as error:
         raise SourceError(Reason.ABSENT, f"{peer}: {error.strerror}") from error
     except OSError as error:
@@ -76,22 +93,39 @@ def cut(what: object) -> str:
 class Session:
     """A connection; close it with ``close``. It belongs to one thread.
 
+    Args:
+        address: Where the server is.
+        peer: What messages call it.
+        wake_fd: Becomes readable when the thread is to end.
+        tls: With what to speak TLS; ``None`` for a connection without.
+        framing: Finds the messages.
+
     Attributes:
         digesting: True from the moment in which a message was handed to the caller until the
             session is used again. What fails in between fails over that message.
     """
 
-    def __init__(self, address: Address, peer: str, wake_fd: int) -> None:
+    def __init__(
+        self,
+        address: Address,
+        peer: str,
+        wake_fd: int,
+        *,
+        tls: TlsFiles | None = None,
+        framing: Framing | None = None,
+    ) -> None:
         self.digesting = False
         self._address = address
         self._peer = peer
         self._wake_fd = wake_fd
-        self._framing = Framing()
+        self._tls = tls
+        self._framing = framing or Framing()
         self._output = b""
         self._asked: dict[object, tuple[str, str]] = {}  # request id to (method, database)
         self._heard = self._message_began = time.monotonic()
         self._probed: float | None = None
         self._socket: socket.socket | None = None
+        self._wants = 0  # poll events without which TLS cannot go on
         self._poll = select.poll()
         self._poll.register(wake_fd, select.POLLIN)
 
@@ -101,17 +135,11 @@ class Session:
         """Connect.
 
         Raises:
-            SourceError: If that fails, or takes longer than ``CONNECT_SECONDS``.
+            SourceError: If that fails or takes too long.
             StoppedError: If the thread is to end.
         """
         with peer_errors(self._peer):
-            if isinstance(self._address, str):
-                sock = self._socket = socket.socket(socket.AF_UNIX)
-                sock.settimeout(0)
-                # Either at once or not at all: there is no waiting for a place in the backlog.
-                sock.connect(self._address)
-            else:
-                self._connect_tcp(*self._address)
+            self._socket = open_socket(self._address, self._tls, self._wake_fd)
         self._poll.register(self._sock, select.POLLIN)
         self._heard = time.monotonic()
 
@@ -135,9 +163,7 @@ class Session:
                 return message.result
             if answered and message.type == message.T_ERROR:
                 text = said(message)
-                unserved = text.startswith("unknown database")
-                reason = Reason.REFUSED if unserved else Reason.BROKEN
-                raise SourceError(reason, f"{self._peer}: {method}: {text}")
+                raise SourceError(reason_of(text), f"{self._peer}: {method}: {text}")
             self.wait(deadline)
         raise SourceError(Reason.TIMEOUT, f"{self._peer}: no answer to {method} in {seconds:g} s")
 
@@ -151,8 +177,9 @@ class Session:
         due = (self._heard if self._probed is None else self._probed) + PROBE_SECONDS
         now = time.monotonic()
         until = due if deadline is None else min(due, deadline)
-        seconds = 0.0 if self._framing.complete() else max(0.0, until - now)
-        events = select.POLLIN | (select.POLLOUT if self._output else 0)
+        at_once = self._framing.complete() or self._decrypted()
+        seconds = 0.0 if at_once else max(0.0, until - now)
+        events = select.POLLIN | self._wants | (select.POLLOUT if self._output else 0)
         self._poll.modify(self._sock, events)
         # Rounded up: a poll that returns a little early would be repeated at once.
         ready = dict(self._poll.poll(int(seconds * 1000) + 1 if seconds else 0))
@@ -160,7 +187,7 @@ class Session:
             raise StoppedError
         # Only when nothing could be read: after a long sleep of the whole machine the answer to
         # the probe may be waiting.
-        if not ready and not self._framing.complete() and time.monotonic() >= due:
+        if not ready and not at_once and time.monotonic() >= due:
             self._probe()
 
     # What Idl uses
@@ -170,7 +197,7 @@ class Session:
         self.digesting = False
         if not self._output:
             return
-        with peer_errors(self._peer), contextlib.suppress(BlockingIOError):
+        with peer_errors(self._peer), contextlib.suppress(*_LATER):
             sent = self._sock.send(self._output)
             self._output = self._output[sent:]
 
@@ -248,37 +275,24 @@ class Session:
             raise OSError(errno.ENOTCONN, os.strerror(errno.ENOTCONN))
         return self._socket
 
-    def _connect_tcp(self, host: str, port: int) -> None:
-        deadline = time.monotonic() + CONNECT_SECONDS
-        refusal: OSError | None = None
-        for family, kind, proto, _, address in socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM
-        ):
-            self.close()
-            sock = self._socket = socket.socket(family, kind, proto)
-            sock.settimeout(0)
-            code = sock.connect_ex(address)
-            if code == errno.EINPROGRESS:
-                code = self._connected(sock, deadline)
-            if code == 0:
-                return
-            refusal = OSError(code, os.strerror(code))
-        raise refusal or OSError(errno.ENOENT, "no address")
+    def _receive(self) -> bytes | None:
+        """Read what is there, at most ``CHUNK_BYTES``; ``None`` for nothing."""
+        self._wants = 0
+        try:
+            return self._sock.recv(CHUNK_BYTES)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return None
+        except ssl.SSLWantWriteError:  # TLS has something of its own to say first
+            self._wants = select.POLLOUT
+            return None
 
-    def _connected(self, sock: socket.socket, deadline: float) -> int:
-        """Wait for the handshake; return 0 or the errno."""
-        self._poll.register(sock, select.POLLOUT)
-        milliseconds = int(max(0.0, deadline - time.monotonic()) * 1000)
-        ready = dict(self._poll.poll(milliseconds))
-        self._poll.unregister(sock)
-        if self._wake_fd in ready:
-            raise StoppedError
-        return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) if ready else errno.ETIMEDOUT
+    def _decrypted(self) -> bool:
+        """Whether TLS has something to read that is no longer in the socket."""
+        return isinstance(self._socket, ssl.SSLSocket) and self._socket.pending() > 0
 
     def _read(self) -> None:
-        try:
-            data = self._sock.recv(CHUNK_BYTES)
-        except BlockingIOError:
+        data = self._receive()
+        if data is None:
             return
         if not data:
             raise SourceError(Reason.BROKEN, f"{self._peer}: closed the connection")
@@ -325,7 +339,8 @@ class Session:
         refused = message.type == message.T_ERROR and method in _MONITORS
         older = method != "monitor" and message.error == "unknown method"
         if refused and database != "_Server" and not older:
-            raise SourceError(Reason.BROKEN, f"{self._peer}: {method}: {said(message)}")
+            text = said(message)
+            raise SourceError(reason_of(text), f"{self._peer}: {method}: {text}")
         return method == "echo"
 
 
@@ -335,3 +350,8 @@ def said(message: Any) -> str:
     if isinstance(error, dict):
         error = ": ".join(str(error[key]) for key in ("error", "details") if key in error)
     return cut(error)
+
+
+def reason_of(text: str) -> Reason:
+    """Return the reason for an error reply: REFUSED where the server will not do it for us."""
+    return Reason.REFUSED if text.startswith(_REFUSALS) else Reason.BROKEN

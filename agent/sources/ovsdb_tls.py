@@ -23,12 +23,12 @@ class TlsFiles:
     """PEM files; they are read anew for each connection, so that they can be replaced.
 
     Attributes:
-        ca_certificate: Who signs the servers' certificates.
+        ca_certificate: Who signs the servers' certificates; without it no server is trusted.
         certificate: Ours, with what it was signed by behind it; ``None`` to have none.
         private_key: Of ``certificate``.
     """
 
-    ca_certificate: Path
+    ca_certificate: Path | None
     certificate: Path | None = None
     private_key: Path | None = None
 
@@ -39,9 +39,12 @@ class TlsFiles:
             SourceError: ABSENT, DENIED or MALFORMED for a file; REFUSED when our certificate is not
                 valid now: no server would take it.
         """
+        if self.ca_certificate is None:
+            raise SourceError(Reason.ABSENT, "no ca_certificate is configured: nobody is trusted")
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname = False
         context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.options |= ssl.OP_NO_RENEGOTIATION  # with it, what is sent never waits to be read
         authorities = _read(self.ca_certificate)
         try:
             context.load_verify_locations(cadata=authorities)

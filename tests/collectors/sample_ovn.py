@@ -48,7 +48,7 @@ SETTINGS = LocalSettings(
     remote="ssl:10.0.0.11:6642",
     bridge=BRIDGE,
 )
-RELEASE = Release("23.03.1", "3.1.0", "20.27.0")
+RELEASE = Release("23.03.1", "3.1.0")
 CONTROLLER = OvnController(
     start_time_seconds=1_716_000_001.5,
     southbound_connected=True,

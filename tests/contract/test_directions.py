@@ -106,6 +106,7 @@ def test_every_part_of_the_tree_has_a_rule_or_wires() -> None:
         "drops",
         "kernel_side",
         "once",
+        "ovn_followed",
         "ovn_side",
         "status",
     }

@@ -12,14 +12,14 @@ from agent import catalogue, config
 ROOT = Path(__file__).parents[2]
 PAGES = (
     ROOT / "README.md",
-    *(ROOT / "docs" / f"{name}.md" for name in ("flows", "instances", "kernel")),
+    *(ROOT / "docs" / f"{name}.md" for name in ("flows", "instances", "kernel", "ovn")),
 )
 TEXT = "\n".join(page.read_text() for page in PAGES)
 QUERIES = re.findall(r"```promql\n(.*?)```", TEXT, re.DOTALL)
-SETTINGS = re.findall(r"```yaml\n((?:flows|links|ovs):.*?)```", TEXT, re.DOTALL)
+SETTINGS = re.findall(r"```yaml\n((?:flows|links|ovn|ovs):.*?)```", TEXT, re.DOTALL)
 NAMES = {family.name for _, family in catalogue.families()}
-PREFIXES = "ovs|dataplane|netns|linux|libvirt"
-SOURCES = {"ovs_genl"}
+PREFIXES = "ovs|ovn|dataplane|netns|linux|libvirt"
+SOURCES = {"ovn_controller", "ovs_genl"}
 GOLDEN = ROOT / "tests" / "collectors" / "golden"
 
 

@@ -31,12 +31,11 @@ DROP_COUNTERS: tuple[str, ...] = (
     "rconn_discarded",
     "rconn_overflow",
 )
-"""In 20.03 to 26.09, though no release before 26.09 has them all."""
+"""In 20.03 to 26.09; the older a release, the fewer of them it has."""
 
 _VERSION = r"([0-9][0-9A-Za-z.+~_-]{0,63})"
 _RELEASE = re.compile(f"ovn-controller {_VERSION}")
 _LIBRARY = re.compile(f"Open vSwitch Library {_VERSION}")
-_SCHEMA = re.compile(f"SB DB Schema {_VERSION}")
 
 
 def parse_version(text: str) -> Release:
@@ -47,8 +46,6 @@ def parse_version(text: str) -> Release:
         ovn-controller 23.03.1
         Open vSwitch Library 3.1.0
 
-    The schema is printed by ``ovn-controller --version`` only (``SB DB Schema 20.27.0``).
-
     Raises:
         ParseError: If the text does not begin with ovn-controller's release.
     """
@@ -56,13 +53,8 @@ def parse_version(text: str) -> Release:
     release = _RELEASE.fullmatch(first.rstrip())
     if release is None:
         raise ParseError(f"not a version of ovn-controller: {first[:40]!r}")
-    library = schema = None
-    for line in lines:
-        if found := _LIBRARY.fullmatch(line):
-            library = found[1]
-        elif found := _SCHEMA.fullmatch(line):
-            schema = found[1]
-    return Release(release[1], library, schema)
+    library = next((found[1] for line in lines if (found := _LIBRARY.fullmatch(line))), None)
+    return Release(release[1], library)
 
 
 def parse_connection_status(text: str) -> bool:

@@ -30,7 +30,7 @@ from tests.sources.unixctl.peers import (
 )
 
 FIXTURES = Path(__file__).parents[2] / "wire" / "unixctl" / "fixtures"
-RELEASES = ("23.03.1", "25.03.0", "26.03.1", "26.09.0")
+RELEASES = ("22.03.8", "23.03.1", "24.03.9", "25.03.0", "26.03.1", "26.09.0")
 MISSING = {
     "23.03.1": {
         "ofctrl_msg_too_long",
