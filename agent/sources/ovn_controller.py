@@ -42,12 +42,12 @@ class OvnControllerSource:
         try:
             reading = await self._reader.read()
         except SourceError as error:
-            self._backoff.failed()
             if error.reason is Reason.ABSENT and not self._is_expected():
                 # There is none, which is not the same as not known.
                 self._store.ovn_controller.replace(OvnController(), taken)
                 self._store.ovn_release.put(NO_RELEASE)
                 return
+            self._backoff.failed()
             self.health.configured = True
             self._store.ovn_controller.replace(None, taken)
             self.health.failed(error)

@@ -51,8 +51,9 @@ class LogicalFlows(Table):
         self.last_table = 0
         self._numbers: dict[int, int] = {}
 
-    def __len__(self) -> int:
-        """Return how many rows are remembered."""
+    @property
+    def size(self) -> int:
+        """How many rows are remembered."""
         return len(self.flows)
 
     def begin(self, tables: object) -> None:
@@ -70,8 +71,13 @@ class LogicalFlows(Table):
             }:
                 self.last_table = last
 
+    def complete(self) -> None:
+        """Note that all rows are here, which is news."""
+        self.whole = True
+        self.version += 1
+
     def _count(self, changes: Counter[str]) -> None:
-        if changes:
+        if changes and self.whole:
             self.events["logical_flow_changed"] += 1
 
     def _put(self, uuid: str, values: list[Any]) -> None:
@@ -129,16 +135,16 @@ class Loading:
         began = self._clock()
         if self.due is None or began < self.due:
             return
-        before = len(self._table)
+        before = self._table.size
         last = self._next + self._step - 1
         if last >= min(self._table.last_table, MOST_PIECES):
             self._change(EVERYTHING)
-            self._table.whole = True
+            self._table.complete()
             self.due = None
             return
         self._change([["table_id", "<=", last]])
         self._next = last + 1
-        came = len(self._table) - before
+        came = self._table.size - before
         # Tables differ in size by a factor of a hundred, so that a step is at most doubled.
         if came > PIECE_ROWS:
             self._step = max(1, self._step // 2)

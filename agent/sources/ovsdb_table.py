@@ -47,8 +47,9 @@ class Table:
         self._wanted = wanted
         self._limit = limit
 
-    def __len__(self) -> int:
-        """Return how many rows are remembered."""
+    @property
+    def size(self) -> int:
+        """How many rows are remembered."""
         raise NotImplementedError
 
     def begin(self, tables: object) -> None:
@@ -85,8 +86,8 @@ class Table:
         self.version += 1
         if self.counting:
             self._count(Counter(_CHANGES[kind] for kind, _ in changes.values()))
-        if len(self) > self._limit:
-            raise TooManyRowsError(self.name, len(self))
+        if self.size > self._limit:
+            raise TooManyRowsError(self.name, self.size)
 
     def _count(self, changes: Counter[str]) -> None:
         for change, count in changes.items():
@@ -131,8 +132,9 @@ class RowTable(Table, Generic[R]):
         self.stale: set[str] = set()
         self._row = row
 
-    def __len__(self) -> int:
-        """Return how many rows are remembered."""
+    @property
+    def size(self) -> int:
+        """How many rows are remembered."""
         return len(self.rows)
 
     def _put(self, uuid: str, values: list[Any]) -> None:

@@ -7,6 +7,7 @@ import struct
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from agent.model.flow import Flow
 from agent.wire.openflow import messages as of
 from agent.wire.openflow.decoder import FlowDecoder
 from lab.node import Node
@@ -136,8 +137,13 @@ def printed_match(node: Node, match: bytes) -> str:
 
 
 def _ours(node: Node, bridge: Bridge, version: of.Version) -> Iterator[Line]:
+    for flow in flows_of(node, bridge.name, version):
+        yield flow.table_id, flow.priority, flow.cookie, MARK.sub("", flow.match)
+
+
+def flows_of(node: Node, bridge: str, version: of.Version) -> Iterator[Flow]:
     """Read as the agent does, table by table with its decoder."""
-    client = Client(str(node.rundir / f"{bridge.name}.mgmt"), version)
+    client = Client(str(node.rundir / f"{bridge}.mgmt"), version)
     decoder = FlowDecoder()
     try:
         decoder.prepare(of.parse_port_desc(version, client.ask(of.Multipart.PORT_DESC)))
@@ -146,9 +152,7 @@ def _ours(node: Node, bridge: Bridge, version: of.Version) -> Iterator[Line]:
                 body = of.flow_request_body(stats.table_id)
                 bodies = client.ask(of.Multipart.FLOW, body)
                 for table in decoder.decode(stats.table_id, bodies, 0.0, 0.0, whole=True):
-                    for flow in table.flows if table else ():
-                        match = MARK.sub("", flow.match)
-                        yield flow.table_id, flow.priority, flow.cookie, match
+                    yield from table.flows if table else ()
     finally:
         client.close()
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from agent.errors import Reason, SourceError
+from agent.model.ovn import LocalSettings
 from agent.model.switch import Bfd, Bridge, Controller, Interface, Manager, Port, Switch
 from lab import namespace
 from lab.node import Node
@@ -509,3 +510,38 @@ async def test_sleeps_when_nothing_happens(server: OvsdbServer) -> None:
     # Two probes and their answers.
     assert sleeps_after - sleeps <= 8
     assert (cpu_after - cpu) / 11 < 0.001
+
+
+async def test_what_ovn_controller_is_told_and_has_done_is_known(server: OvsdbServer) -> None:
+    server.vsctl(
+        *("--", "add-br", "br-ovn", "--", "set", "bridge", "br-ovn"),
+        *("external_ids:ovn-nb-cfg=41", "external_ids:ovn-nb-cfg-ts=1716000050250"),
+        *("--", "set", "Open_vSwitch", ".", "external_ids:system-id=node-1"),
+        *("external_ids:ovn-remote=tcp:10.0.0.1:6642", "external_ids:ovn-encap-type=vxlan"),
+        'external_ids:ovn-encap-ip="10.0.0.31, fd00::31"',
+        # of this chassis alone, which goes first
+        *("external_ids:ovn-encap-type-node-1=geneve", "external_ids:ovn-encap-type-node-2=stt"),
+        *("external_ids:ovn-bridge=br-ovn", "external_ids:ovn-monitor-all=true"),
+        'external_ids:ovn-bridge-mappings="physnet1:br-ex, physnet2:br-x,broken,:br-y"',
+    )
+    observer = Observer(server.remote)
+    async with observer.running():
+        switch = await observer.until(lambda it: bool(it.bridges and it.bridges[0].ovn_nb_cfg))
+        assert switch.ovn == LocalSettings(
+            encap_ips=("10.0.0.31", "fd00::31"),
+            encap_types=("geneve",),
+            bridge_mappings={"physnet1": "br-ex", "physnet2": "br-x"},
+            remote="tcp:10.0.0.1:6642",
+            bridge="br-ovn",
+            monitor_all=True,
+        )
+        (bridge,) = switch.bridges
+        assert bridge.ovn_nb_cfg == 41
+        assert bridge.ovn_nb_cfg_timestamp_seconds == 1716000050.25
+        server.vsctl("set", "bridge", "br-ovn", "external_ids:ovn-nb-cfg=-1")
+        await observer.until(lambda it: it.bridges[0].ovn_nb_cfg is None)
+        server.vsctl(
+            *("remove", "Open_vSwitch", ".", "external_ids", "ovn-remote", "--"),
+            *("remove", "Open_vSwitch", ".", "external_ids", "ovn-encap-ip"),
+        )
+        await observer.until(lambda it: it.ovn is None)

@@ -11,7 +11,8 @@ import pytest
 from agent.config import Settings
 from agent.errors import Reason, SourceError
 from agent.health import SourceHealth
-from agent.model.ovn import EngineNode, Release
+from agent.model.ovn import NO_RELEASE, EngineNode, LocalSettings, OvnController, Release
+from agent.model.switch import Switch
 from agent.sources.ovn_controller import OvnControllerSource
 from agent.sources.unixctl import OVN_CONTROLLER, Control, OvnReader
 from agent.store import Store
@@ -330,7 +331,8 @@ async def test_restarted_daemon_of_another_release_is_learned_anew(rundir: Path)
 async def source_of(rundir: Path) -> AsyncIterator[tuple[OvnControllerSource, Store]]:
     settings = Settings.model_validate({"ovn": {"rundir": str(rundir)}})
     store = Store(clock=lambda: 1000.0)
-    source = OvnControllerSource(settings, store, SourceHealth("ovn_controller"))
+    health = SourceHealth("ovn_controller", configured=False)
+    source = OvnControllerSource(settings, store, health)
     try:
         yield source, store
     finally:
@@ -360,11 +362,39 @@ async def test_source_withdraws_what_an_ovn_controller_said_that_is_gone(rundir:
         assert not source.health.up
 
 
-async def test_source_without_an_ovn_controller_is_absent(rundir: Path) -> None:
+async def test_a_node_that_never_had_an_ovn_controller_has_nothing_to_miss(rundir: Path) -> None:
     async with source_of(rundir) as (source, store):
+        for _ in range(3):  # every time: nothing has to be spared
+            await source.read()
+            assert store.ovn_controller.whole(1000.0).value == OvnController()
+            store.ovn_controller.withdraw()
+        assert store.ovn_release.known().value == NO_RELEASE
+        assert source.health.facts().failures[Reason.ABSENT] == 0
+        assert not source.health.configured
+
+
+async def test_where_the_database_names_a_southbound_an_ovn_controller_is_missed(
+    rundir: Path,
+) -> None:
+    async with source_of(rundir) as (source, store):
+        store.switch.put(Switch(ovn=LocalSettings(remote="tcp:10.0.0.1:6642")))
+        await source.read()
+        assert source.health.configured
+        assert source.health.facts().failures[Reason.ABSENT] == 1
+        assert store.ovn_controller.whole(1000.0).value is None
+        assert store.ovn_release.known().value is None
+
+
+async def test_an_ovn_controller_that_was_there_is_missed(rundir: Path) -> None:
+    async with source_of(rundir) as (source, _):
+        assert not source.health.configured
+        async with Peer(rundir / "ovn-controller.1.ctl", answers(), COMMANDS):
+            await source.read()
+        assert source.health.configured
+        (rundir / "ovn-controller.1.ctl").unlink(missing_ok=True)
         await source.read()
         assert source.health.facts().failures[Reason.ABSENT] == 1
-        assert store.ovn_release.known().value is None
+        assert not source.health.up
 
 
 async def test_source_shows_what_failed_and_keeps_the_rest(rundir: Path) -> None:
