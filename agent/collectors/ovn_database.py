@@ -4,17 +4,15 @@ Shown by an agent beside the databases, once for the whole network; the nodes' o
 joined with these in PromQL. On a compute node that asks the Southbound, its own chassis only.
 """
 
-from collections import Counter as Multiset
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from agent.collectors.base import Collector
+from agent.collectors.ovn_lines import KEY, FlowLines
 from agent.columns import fixed
 from agent.families import Block, Gauge, Output, Suppressed
 from agent.model.node import Node
-from agent.model.ovn import Acl, LogicalFlow, Northbound, short
-from agent.model.ovn_stages import ACL_PRIORITIES, ACL_STAGES
+from agent.model.ovn import Northbound
 
-FLOW = ("cookie", "pipeline", "logical_table")
 BFD_STATES = {"admin_down": 0, "down": 1, "init": 2, "up": 3}
 
 SCHEMA = Gauge(
@@ -82,14 +80,14 @@ LOGICAL_FLOW = Gauge(
     "ovn_logical_flow_info",
     "A logical flow, always 1; cookie is that of its flows on every node; join on (cookie, "
     "pipeline, logical_table) [Logical_Flow].",
-    labels=(*FLOW, "stage", "priority"),
+    labels=(*KEY, "stage", "priority"),
 )
 ACL = Gauge(
     "ovn_acl_info",
     "An ACL that a logical flow evaluates, always 1; acl is the first 8 digits of its UUID; join "
     "on (cookie, pipeline, logical_table) [ACL, Logical_Flow external_ids:stage-hint].",
     labels=(
-        *FLOW,
+        *KEY,
         *("acl", "name", "direction", "action", "priority", "security_group_rule_id"),
     ),
 )
@@ -137,7 +135,9 @@ def from_both(node: Node) -> Output:
     flows = node.southbound.require().logical_flows
     northbound = node.northbound.value or Northbound()
     if flows is not None:
-        yield from _blocks.flows(flows, northbound.acls)
+        _blocks.flows.update(flows, northbound.acls)
+        yield from _blocks.flows.blocks
+        yield Suppressed(_blocks.flows.left_out)
 
 
 class _Blocks:
@@ -145,10 +145,8 @@ class _Blocks:
 
     def __init__(self) -> None:
         self._bindings: object = None
-        self._flows: object = None
-        self._acls: object = None
         self._ports: tuple[Block, ...] = ()
-        self._of_flows: tuple[Block | Suppressed, ...] = ()
+        self.flows = FlowLines(LOGICAL_FLOW, ACL)
 
     def ports(self, node: Node) -> Iterable[Block]:
         """Return the series of port bindings."""
@@ -175,57 +173,6 @@ class _Blocks:
             ]
             self._ports = fixed(UP, up), fixed(PORT, info)
         return self._ports
-
-    def flows(
-        self, flows: tuple[LogicalFlow, ...], acls: tuple[Acl, ...]
-    ) -> Iterable[Block | Suppressed]:
-        """Return the series of logical flows and ACLs."""
-        if flows is not self._flows or acls is not self._acls:
-            self._flows, self._acls = flows, acls
-            self._of_flows = tuple(_write(flows, acls))
-        return self._of_flows
-
-
-def _write(flows: tuple[LogicalFlow, ...], acls: tuple[Acl, ...]) -> Iterable[Block | Suppressed]:
-    """Write what has a row of its own: 32 bits are not enough to tell all flows of a large network.
-
-    Two flows of one cookie in one table are left out, and so is an ACL that another has the first
-    8 digits of.
-    """
-    keys = Multiset((flow.cookie, flow.pipeline, flow.table_id) for flow in flows)
-    alone = [flow for flow in flows if keys[flow.cookie, flow.pipeline, flow.table_id] == 1]
-    labels = [(_key(flow), flow) for flow in alone]
-    yield fixed(
-        LOGICAL_FLOW,
-        ((1, (*key, flow.stage or "", str(flow.priority))) for key, flow in labels),
-    )
-    hints = Multiset(short(acl.uuid) for acl in acls)
-    by_hint = {short(acl.uuid): acl for acl in acls if hints[short(acl.uuid)] == 1}
-    yield fixed(
-        ACL,
-        (
-            (1, (*key, flow.hint, *_describe(by_hint, flow.hint)))
-            for key, flow in labels
-            if flow.hint and _evaluates(flow) and hints[flow.hint] < 2  # noqa: PLR2004 - ambiguous
-        ),
-    )
-    yield Suppressed(len(flows) - len(alone))
-
-
-def _evaluates(flow: LogicalFlow) -> bool:
-    return flow.priority in ACL_PRIORITIES and bool(ACL_STAGES.fullmatch(flow.stage or ""))
-
-
-def _describe(by_hint: Mapping[str, Acl], hint: str) -> tuple[str, str, str, str, str]:
-    acl = by_hint.get(hint)
-    if acl is None:
-        return "", "", "", "", ""
-    rule = acl.security_group_rule_id or ""
-    return acl.name or "", acl.direction, acl.action, str(acl.priority), rule
-
-
-def _key(flow: LogicalFlow) -> tuple[str, str, str]:
-    return flow.cookie, flow.pipeline, str(flow.table_id)
 
 
 def _number(number: int | None) -> str:

@@ -46,9 +46,10 @@ class Made(Generic[R, T]):
         self._make = make
         self._key = key
         self._made: dict[str, T] = {}
+        self._all: tuple[T, ...] = ()
 
     def all(self, others: Iterable[str] = ()) -> tuple[T, ...]:
-        """Return all of them, sorted.
+        """Return all of them, sorted: the same tuple as before if none was made again.
 
         Args:
             others: UUIDs of rows whose objects are to be made again although they did not change.
@@ -64,4 +65,5 @@ class Made(Generic[R, T]):
                     self._made[uuid] = self._make(uuid, row)
             # Nearly sorted already, which costs sorted() one comparison for each.
             self._made = dict(sorted(self._made.items(), key=lambda item: self._key(item[1])))
-        return tuple(self._made.values())
+            self._all = tuple(self._made.values())
+        return self._all

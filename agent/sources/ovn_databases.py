@@ -127,6 +127,8 @@ class OvnDatabaseSource:
                     self._first = (at + 1) % len(self._remotes)
                     raise
                 errors.append(error)
+        if len(errors) == 1:
+            raise errors[0]
         raise SourceError(errors[0].reason, "; ".join(error.detail for error in errors))
 
     def _connecting(

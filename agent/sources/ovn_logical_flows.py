@@ -50,11 +50,19 @@ class LogicalFlows(Table):
         self.whole = False
         self.last_table = 0
         self._numbers: dict[int, int] = {}
+        self._all: tuple[LogicalFlow, ...] = ()
+        self._all_at = -1
 
     @property
     def size(self) -> int:
         """How many rows are remembered."""
         return len(self.flows)
+
+    def all(self) -> tuple[LogicalFlow, ...] | None:
+        """Return all of them, the same tuple while nothing changes; ``None`` until all are here."""
+        if self.whole and self._all_at != self.version:
+            self._all, self._all_at = tuple(self.flows.values()), self.version
+        return self._all if self.whole else None
 
     def begin(self, tables: object) -> None:
         """Look the columns up in the ``tables`` of a schema.

@@ -162,7 +162,7 @@ class SouthboundContents:
             datapaths=datapaths,
             bindings=self._made_ports.all(renamed),
             bfd=self._made_bfd.all(),
-            logical_flows=tuple(flows.flows.values()) if flows and flows.whole else None,
+            logical_flows=flows.all() if flows else None,
             left_out=dict(left_out),
         )
 

@@ -16,7 +16,7 @@ import ovs.jsonrpc
 
 from agent.errors import ParseError, Reason, SourceError
 from agent.sources.ovsdb_row_framing import RowFraming
-from agent.sources.ovsdb_session import Session, peer_errors, reason_of, said
+from agent.sources.ovsdb_session import UNKNOWN, Session, peer_errors, reason_of, said
 from agent.sources.ovsdb_table import RowTable, Table
 from agent.wire.ovsdb import BOOLEAN, TEXT
 from agent.wire.text import clean
@@ -38,6 +38,10 @@ class _Database(NamedTuple):
     name: str
     model: str | None
     connected: bool | None
+
+
+class _UnknownDatabaseError(SourceError):
+    """The server has no database of that name."""
 
 
 class Monitor:
@@ -84,9 +88,8 @@ class Monitor:
         """
         try:
             self._learn(SERVER, [self._served])
-        except SourceError as error:
-            if error.reason is not Reason.REFUSED:
-                raise  # else it does not tell of clusters, so it is in none
+        except _UnknownDatabaseError:
+            pass  # a server that does not tell of clusters is in none
         else:
             where: Where = [["name", "==", self._database]]
             self.ask(SERVER, {self._served.name: where}, database=SERVER)
@@ -186,7 +189,8 @@ class Monitor:
                 self._answer, self._awaited = message.result, None
             case message.T_ERROR if self._awaits(message):
                 text = said(message)
-                raise SourceError(reason_of(text), f"{self._session.get_name()}: {text}")
+                kind = _UnknownDatabaseError if text.startswith(UNKNOWN) else SourceError
+                raise kind(reason_of(text), f"{self._session.get_name()}: {text}")
             case message.T_NOTIFY if message.method == "update2":
                 match message.params:
                     case [str(monitor), rows] if monitor in self._monitors:

@@ -60,7 +60,8 @@ _REASONS = {
     errno.ETIMEDOUT: Reason.TIMEOUT,
 }
 _LATER = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
-_REFUSALS = ("unknown database", "permission error", "not allowed")
+UNKNOWN = "unknown database"
+_REFUSALS = (UNKNOWN, "permission error", "not allowed")
 """How errors begin with which a server says that it will not, rather than that it could not."""
 
 
@@ -198,7 +199,12 @@ class Session:
         if not self._output:
             return
         with peer_errors(self._peer), contextlib.suppress(*_LATER):
-            sent = self._sock.send(self._output)
+            try:
+                sent = self._sock.send(self._output)
+            except ssl.SSLEOFError:
+                # TLS 1.3 says after the handshake, to who reads, why a certificate is not accepted.
+                self._receive()
+                raise
             self._output = self._output[sent:]
 
     def send(self, message: Any) -> int:
