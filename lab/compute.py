@@ -38,6 +38,7 @@ PORT_NAMES = uuid.UUID("698493db-95ef-4c31-b419-56b3d4096f2b")
 
 TUNNEL_BRIDGE, TUNNEL_PORT = "br-provider", "vxlan-ac10000b"
 TUNNEL_NETWORK_BITS = 24
+CONTROLLER = "127.0.0.1", 6633
 VNI = 0xEF
 GATEWAY = Host("00:15:5d:bf:ba:01", "172.16.0.1")
 MANAGEMENT = Host("00:15:5d:bf:ba:02", "10.0.0.1")
@@ -120,6 +121,15 @@ class ComputeNode(Node):
             self.ofctl("add-flows", bridge, "-", stdin=lines)
         self.appctl("tnl/neigh/set", TUNNEL_BRIDGE, self._tunnel_ip("remote_ip"), VTEP_MAC)
 
+    def start_controller(self) -> None:
+        """Have the OpenFlow controller listen that every bridge looks for."""
+        self._controllers = Reactor(f"{self.name}-controller")
+        Controller(self._controllers, self.name, CONTROLLER)
+
+    def kill_controller(self) -> None:
+        """End it, with all its connections."""
+        self._controllers.close()
+
     def stop_instance(self) -> None:
         """Destroy the instance's domain and take its ports off the switch, as Nova does."""
         self.hypervisor.destroy_domain(self.instance.domain)
@@ -144,7 +154,8 @@ class ComputeNode(Node):
         if self._domains:
             self._add_domain()
         self._add_devices()
-        Controller(self._reactor, self.name, ("127.0.0.1", 6633))
+        self._stack.callback(self.kill_controller)
+        self.start_controller()
         self._add_bridges()
         self._raise_bridges()
         self.load_flows()

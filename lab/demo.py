@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 
 from lab.agent import PROGRAM, Agent
 from lab.compute import ComputeNode
+from lab.faults import FAULTS
 from lab.process import LabError, end_on_signals, missing_parts
 from lab.prometheus import Job, Prometheus
+from lab.switchboard import Switchboard
 from lab.traffic import Steady
 
 if TYPE_CHECKING:
@@ -91,6 +93,10 @@ def _run(stack: ExitStack, seconds: float) -> None:
     for what, promql in QUERIES:
         print(f"  {what}:\n    {promql}")
     print(f"\nAnd at three in the morning:\n  {PROGRAM} drops --ovs.rundir={node.rundir}")
+    board = stack.enter_context(Switchboard(node, node.rundir / "faults.sock"))
+    switch = f"  {sys.executable} -m lab.switchboard {board.path}"
+    print(f"\nThings to go wrong, one by one:\n{switch}")
+    print("\n".join(f"{switch} {name} on" for name in FAULTS))
     print(f"\nA line every {STATUS_SECONDS:.0f} s; Ctrl-C ends it.", flush=True)
     _report(agent, traffic, time.monotonic() + seconds)
 

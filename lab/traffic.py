@@ -8,8 +8,9 @@ with ComputeNode() as node:
 ```
 """
 
+import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -123,11 +124,18 @@ class Steady:
     Args:
         node: Where.
         packets_per_second: Of all kinds together, answers not counted.
+        kinds: What to send.
     """
 
-    def __init__(self, node: ComputeNode, packets_per_second: float = 50.0) -> None:
+    def __init__(
+        self,
+        node: ComputeNode,
+        packets_per_second: float = 50.0,
+        kinds: Sequence[Kind] = KINDS,
+    ) -> None:
         self.sent = 0
         self._node = node
+        self._kinds = kinds
         self._pause = 1 / packets_per_second
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._send, name="lab-traffic", daemon=True)
@@ -147,5 +155,7 @@ class Steady:
 
     def _send(self) -> None:
         while not self._ended.wait(self._pause):
-            KINDS[self.sent % len(KINDS)](self._node, 1)
+            # A device that is down for a while takes nothing; the rest goes on.
+            with contextlib.suppress(OSError):
+                self._kinds[self.sent % len(self._kinds)](self._node, 1)
             self.sent += 1
