@@ -119,7 +119,11 @@ def status(before: Metrics, now: Metrics, seconds: float, sent: int) -> str:
         seconds: Between them.
         sent: Packets that the traffic has sent since it began.
     """
-    up = [value for series, value in now.items() if _name(series).endswith("_source_up")]
+    up = [
+        value
+        for series, value in now.items()
+        if _name(series).endswith("_source_up") and now.get(series.replace("_up", "_configured", 1))
+    ]
     hits = _total(now, "ovs_datapath_lookup_hits_total")
     missed = _total(now, "ovs_datapath_lookup_missed_total")
     lost = sum(value for series, value in now.items() if _is_lost(series))
