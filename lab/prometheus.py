@@ -7,6 +7,7 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 from lab.namespace import delete_directory, make_directory
@@ -76,11 +77,21 @@ class Prometheus(Part):
     Args:
         jobs: What to scrape.
         port: To listen on; the next free one if it is taken. 0: any.
+        rules: Files of recording and alerting rules.
+        evaluation_interval: Of rules, with unit.
     """
 
-    def __init__(self, *jobs: Job, port: int = 0) -> None:
+    def __init__(
+        self,
+        *jobs: Job,
+        port: int = 0,
+        rules: Sequence[Path] = (),
+        evaluation_interval: str = "1s",
+    ) -> None:
         super().__init__()
         self.jobs = jobs
+        self.rules = rules
+        self.evaluation_interval = evaluation_interval
         self.port = port
         self._daemon: Daemon | None = None
 
@@ -94,8 +105,12 @@ class Prometheus(Part):
         directory = make_directory()
         self._stack.callback(delete_directory, directory)
         config = directory / "prometheus.yml"
-        # JSON is YAML
-        config.write_text(json.dumps({"scrape_configs": [job.config() for job in self.jobs]}))
+        content = {
+            "global": {"evaluation_interval": self.evaluation_interval},
+            "rule_files": [str(file.absolute()) for file in self.rules],
+            "scrape_configs": [job.config() for job in self.jobs],
+        }
+        config.write_text(json.dumps(content))  # JSON is YAML
         self._daemon = Daemon(
             [
                 "prometheus",
@@ -117,6 +132,11 @@ class Prometheus(Part):
         """Evaluate an expression at each step between two Unix times."""
         times = {"start": str(start), "end": str(end), "step": str(step)}
         return self._series(self.get("/api/v1/query_range", query=promql, **times))
+
+    def alerts(self) -> list[dict[str, Any]]:
+        """Return pending and firing alerts with ``labels``, ``state`` and ``activeAt``."""
+        answer: list[dict[str, Any]] = self.get("/api/v1/alerts")["alerts"]
+        return answer
 
     def targets(self) -> list[dict[str, Any]]:
         """Return the active targets with ``health`` and ``lastError``."""
