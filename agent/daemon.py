@@ -23,7 +23,7 @@ from agent.health import SourceHealth
 from agent.kernel_side import KernelSide
 from agent.model.link import LinkPatterns
 from agent.model.switch import Switch
-from agent.ovn_side import OvnSide
+from agent.ovn_side import CONTROLLER, OvnSide
 from agent.scrape import Reader, Scraper
 from agent.sources.hypervisor import HypervisorSource
 from agent.sources.openflow import OpenFlowSource
@@ -150,6 +150,7 @@ class Agent:
                 await reader.close()
             self._openflow.close()
             self._unixctl.close()
+            self._ovn.close()
 
     async def asked(self) -> None:
         """Wait until the database and the kernel have answered, or could not be asked."""
@@ -213,6 +214,8 @@ def chosen(settings: Settings) -> Iterator[Collector]:
     off = frozenset() if settings.ovs.enabled else SWITCH_READERS
     if settings.libvirt.interfaces == "never" or settings.libvirt.enabled is False:
         off |= {DOMAINS}
+    if settings.ovn.enabled is False:
+        off |= {CONTROLLER}
     for collector in COLLECTORS:
         if collector.name in settings.enabled():
             reads = tuple(name for name in collector.reads if name not in off)

@@ -8,6 +8,7 @@ from typing import Any
 from agent.collectors.base import Collector
 from agent.config import Settings
 from agent.health import SourceHealth
+from agent.model.ovn import NO_RELEASE, OvnController
 from agent.ovn_followed import OvnFollowed
 from agent.scrape import Reader
 from agent.sources.ovn_controller import OvnControllerSource
@@ -39,6 +40,9 @@ class OvnSide:
         follows = frozenset(name for collector in collectors for name in collector.follows)
         ovn = settings.ovn
         self._asks = ovn.enabled is not False and CONTROLLER in reads
+        if not self._asks:  # nobody's release: that is not the same as not known
+            store.ovn_release.put(NO_RELEASE)
+            store.ovn_controller.put(OvnController())
         self._controller = OvnControllerSource(
             settings, store, SourceHealth(CONTROLLER, ovn.enabled is True and CONTROLLER in reads)
         )
@@ -51,7 +55,7 @@ class OvnSide:
 
     @contextlib.asynccontextmanager
     async def running(self, on_bug: Callable[[asyncio.Task[Any]], None]) -> AsyncIterator[None]:
-        """Follow the databases; at the end close everything.
+        """Follow the databases.
 
         Args:
             on_bug: Told when following ends; an exception in it is a bug.
@@ -64,7 +68,10 @@ class OvnSide:
         finally:
             looking.cancel()
             await asyncio.gather(looking, return_exceptions=True)
-            self._controller.close()
+
+    def close(self) -> None:
+        """Close the connection to ovn-controller; not while it is read."""
+        self._controller.close()
 
     async def asked(self) -> None:
         """Wait until everything has answered, or could not be asked."""

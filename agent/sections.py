@@ -372,10 +372,10 @@ class Limits(Section):
         ),
     )
     logical_flows: int = Field(
-        500_000,
+        200_000,
         ge=0,
         description=(
-            "Rows of OVN's Logical_Flow remembered, 400 bytes each; beyond it none is, and source"
+            "Rows of OVN's Logical_Flow remembered, 1 kB each; beyond it none is, and source"
             " ovn_southbound says so."
         ),
     )

@@ -75,5 +75,5 @@ OF_SWITCH: frozenset[str] = frozenset(
 """Those that have nothing to show on a node without Open vSwitch."""
 OF_HYPERVISOR: frozenset[str] = frozenset({"domain"})
 """Those that have nothing to show on a node without libvirt."""
-OF_OVN_CONTROLLER: frozenset[str] = frozenset({"ovn_controller"})
+OF_OVN_CONTROLLER: frozenset[str] = frozenset({"ovn_controller", "ovn_flow"})
 """Those that have nothing to show where ovn-controller is not asked."""

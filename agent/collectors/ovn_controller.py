@@ -4,6 +4,7 @@ When it is gone or stuck, packets go on by the flows of yesterday: nothing else 
 that instances started since then have none.
 """
 
+from collections import Counter as Multiset
 from collections.abc import Iterator
 
 from agent.collectors.base import Collector
@@ -91,9 +92,12 @@ AVERAGE = Gauge(
     "Moving average of the last runs of a part of the main loop [stopwatch/show].",
     labels=STOPWATCH,
 )
+BINDINGS = ("container", "localport", "vif", "virtual")
+"""Types that a node counts from 0; others are rare."""
 BOUND = Gauge(
     "ovn_controller_local_bindings",
-    "Logical ports that are bound here, by type [debug/dump-local-bindings].",
+    "Logical ports that ovn-controller has an interface for here, by type; whether they are bound "
+    "here, or still elsewhere, is in ovn_port_binding_info [debug/dump-local-bindings].",
     labels=("type",),
 )
 ENCAP_IP = Gauge(
@@ -179,9 +183,15 @@ def from_loop(node: Node) -> Output:
             yield PERCENTILE(watch.percentile_95, name)
             yield AVERAGE(watch.short_term_average, name)
     if controller.bindings is not None:
-        types = [binding.type for binding in controller.bindings if binding.type]
-        for kind in sorted({"vif", "localport", *types}):
-            yield BOUND(types.count(kind), kind)
+        types = Multiset(
+            kind if (kind := binding.type.lower()) in BINDINGS else "other"
+            for binding in controller.bindings
+            if binding.type and binding.interface
+        )
+        for kind in BINDINGS:
+            yield BOUND(types[kind], kind)
+        if types["other"]:
+            yield BOUND(types["other"], "other")
 
 
 def from_database(node: Node) -> Output:
@@ -216,7 +226,12 @@ def localnets(switch: Switch) -> Iterator[tuple[Interface, str, Bridge, str]]:
     settings = switch.ovn
     if settings is None:
         return
-    networks = {bridge: network for network, bridge in settings.bridge_mappings.items()}
+    bridges = Multiset(settings.bridge_mappings.values())
+    networks = {
+        bridge: network
+        for network, bridge in settings.bridge_mappings.items()
+        if bridges[bridge] == 1  # else nobody can tell which of them it is
+    }
     far = {
         interface.name: bridge
         for bridge, _, interface in switch.interfaces()

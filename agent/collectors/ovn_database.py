@@ -11,7 +11,6 @@ from agent.collectors.ovn_lines import KEY, FlowLines
 from agent.columns import fixed
 from agent.families import Block, Gauge, Output, Suppressed
 from agent.model.node import Node
-from agent.model.ovn import Northbound
 
 BFD_STATES = {"admin_down": 0, "down": 1, "init": 2, "up": 3}
 
@@ -131,13 +130,18 @@ def from_southbound(node: Node) -> Output:
 
 
 def from_both(node: Node) -> Output:
-    """Yield logical flows and what ACLs they evaluate; names of ACLs need the Northbound too."""
-    flows = node.southbound.require().logical_flows
-    northbound = node.northbound.value or Northbound()
-    if flows is not None:
-        _blocks.flows.update(flows, northbound.acls)
-        yield from _blocks.flows.blocks
-        yield Suppressed(_blocks.flows.left_out)
+    """Yield logical flows and, where the Northbound is known, what ACLs they evaluate."""
+    southbound, northbound = node.southbound.value, node.northbound.value
+    flows = southbound.logical_flows if southbound else None
+    if flows is None:
+        _blocks.flows = FlowLines(LOGICAL_FLOW, ACL)  # nothing is kept of a database that is gone
+        node.southbound.require()
+        return
+    follows_acls = northbound is not None and northbound.schema is not None
+    _blocks.flows.update(flows, northbound.acls if northbound and follows_acls else None)
+    yield from _blocks.flows.blocks
+    yield Suppressed(_blocks.flows.left_out)
+    node.northbound.require()
 
 
 class _Blocks:

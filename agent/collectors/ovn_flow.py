@@ -10,37 +10,37 @@ from agent.families import Counter, Output
 from agent.model.flow import AclFlow, Stage
 from agent.model.node import Node
 
+OVN = "ovn"
+"""The pipeline of its integration bridge."""
 STAGE = Counter(
     "ovn_logical_flow_packets_total",
     "Packets that met a logical flow in a stage since the agent started, of all switches or all "
     "routers; by datapath (its tunnel_key) with ovn.datapaths [flow statistics].",
-    labels=("pipeline", "stage", "datapath"),
+    labels=("bridge", "pipeline", "stage", "datapath"),
 )
 ACL = Counter(
     "ovn_acl_packets_total",
     "Packets that an ACL was evaluated for, in the direction that a connection began, since the "
     "agent started; join on (cookie, pipeline, logical_table) with ovn_acl_info [flow statistics].",
-    labels=("cookie", "pipeline", "logical_table"),
+    labels=("bridge", "cookie", "pipeline", "logical_table"),
 )
 
 
 def collect(node: Node) -> Output:
-    """Yield the ledgers of each bridge that is OVN's."""
-    stages: dict[tuple[str, str, str], int] = {}
-    acls: dict[tuple[str, str, str], int] = {}
-    for reading in node.flows.require().values():
+    """Yield the ledgers of each bridge that is OVN's; without the release they have no names."""
+    readings = node.flows.require().values()
+    if any(reading.fate.pipeline == OVN for reading in readings):
+        node.ovn_release.require()
+    for reading in readings:
         for row, packets in reading.totals.accounts.items():
             if isinstance(row, Stage):
                 datapath = "" if row.datapath is None else str(row.datapath)
-                stage = row.pipeline, row.name, datapath
-                stages[stage] = stages.get(stage, 0) + packets
+                yield STAGE(packets, reading.bridge, row.pipeline, row.name, datapath)
             elif isinstance(row, AclFlow):
-                acl = f"{row.cookie:#x}", row.pipeline, str(row.table_id)
-                acls[acl] = acls.get(acl, 0) + packets
-    for labels, packets in stages.items():
-        yield STAGE(packets, *labels)
-    for labels, packets in acls.items():
-        yield ACL(packets, *labels)
+                cookie, number = f"{row.cookie:#x}", str(row.table_id)
+                yield ACL(packets, reading.bridge, cookie, row.pipeline, number)
 
 
-COLLECTOR = Collector("ovn_flow", (STAGE, ACL), (collect,), reads=("flows",), detail=(ACL,))
+COLLECTOR = Collector(
+    "ovn_flow", (STAGE, ACL), (collect,), reads=("flows", "ovn_controller"), detail=(ACL,)
+)

@@ -55,8 +55,12 @@ class FlowLines:
         self.blocks = Block(info, b"", 0), Block(acl, b"", 0)
         self.left_out = 0
 
-    def update(self, flows: Sequence[LogicalFlow], acls: Sequence[Acl]) -> None:
-        """Take what is known now; ``blocks`` and ``left_out`` say it then."""
+    def update(self, flows: Sequence[LogicalFlow], acls: Sequence[Acl] | None) -> None:
+        """Take what is known now; ``blocks`` and ``left_out`` say it then.
+
+        Without ACLs (``None``) there are no series of them: half of their labels would not tell
+        whether a rule is unknown or the database is.
+        """
         if flows is not self._flows:
             self._flows = flows
             self._take({id(flow): flow for flow in flows})
@@ -106,7 +110,10 @@ class FlowLines:
         self._places[place] = known
         return known
 
-    def _evaluations(self, lines: Sequence[_Line], acls: Sequence[Acl]) -> Block:
+    def _evaluations(self, lines: Sequence[_Line], acls: Sequence[Acl] | None) -> Block:
+        if acls is None:
+            self._acl_lines = {}
+            return Block(self._acl, b"", 0)
         by_hint: dict[str, Acl | None] = {}
         for acl in acls:
             hint = short(acl.uuid)

@@ -150,25 +150,21 @@ class TableFlows:
     partial: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Stage:
+class Stage(NamedTuple):
     """Where in OVN's logical pipelines packets are.
 
     Attributes:
         pipeline: ingress or egress.
-        table_id: Its number in that pipeline.
         name: As northd calls it, ``ls_out_acl``; ``ls_out_4`` where the release is not known here.
         datapath: Key of the datapath (metadata); ``None`` for all of this kind, switch or router.
     """
 
     pipeline: str
-    table_id: int
     name: str
     datapath: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class AclFlow:
+class AclFlow(NamedTuple):
     """A logical flow that evaluates an ACL of OVN's.
 
     Attributes:

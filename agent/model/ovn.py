@@ -73,7 +73,7 @@ class EngineNode:
     Attributes:
         recomputes: How often it was computed from nothing.
         computes: How often only what changed was computed.
-        cancels: How often it was cancelled; ``abort`` before 24.03 or so.
+        cancels: How often it was cancelled; ``abort`` before 24.09.
     """
 
     recomputes: int
@@ -104,7 +104,9 @@ class Stopwatch:
 
 @dataclass(frozen=True, slots=True)
 class LocalBinding:
-    """A logical port that is bound here: ``debug/dump-local-bindings``.
+    """A logical port that has an interface here: ``debug/dump-local-bindings``.
+
+    It may be bound elsewhere still, while its instance migrates.
 
     Attributes:
         logical_port: Its name in the Northbound, a Neutron port.

@@ -26,6 +26,8 @@ ACL_PRIORITIES = range(1000, 33768)
 """Of an ACL's logical flows there: its own and OVN_ACL_PRI_OFFSET; others are northd's."""
 
 _Release = tuple[int, ...]
+_DEVELOPMENT = 90
+"""26.03.90 is on its way to 26.09."""
 _LAST: _Release = (26, 9)
 """The newest release whose stages are known, with all its point releases."""
 _TEXT = """\
@@ -208,8 +210,10 @@ def stages(release: str, kind: str, pipeline: str) -> tuple[str, ...]:
         pipeline: ``ingress`` or ``egress``.
     """
     numbers, layouts = _numbers(release), _LAYOUTS.get((kind, pipeline), ())
+    if not numbers or numbers[:2] > _LAST or numbers[-1] >= _DEVELOPMENT:
+        return ()
     place = bisect_right([since for since, _ in layouts], numbers) - 1
-    return layouts[place][1] if place >= 0 and numbers[:2] <= _LAST else ()
+    return layouts[place][1] if place >= 0 else ()
 
 
 def stage_name(release: str, kind: str, pipeline: str, table_id: int) -> str:

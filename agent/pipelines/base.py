@@ -55,6 +55,10 @@ class Pipeline:
         """The register of ``MARKS`` whose bit refuses a packet in a table, to be dropped later."""
         return None
 
+    def is_refusal(self, flow: Flow) -> bool:  # noqa: ARG002  # for pipelines
+        """Whether a flow that sets that bit in such a table refuses what it matches."""
+        return True
+
     def drops_refused(self, flow: Flow) -> bool:  # noqa: ARG002  # for pipelines
         """Whether a sealed flow drops only what a flow in a table of ``refuses`` refused."""
         return False

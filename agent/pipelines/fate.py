@@ -246,7 +246,9 @@ class Judge:
         register = pipeline.refuses(table)
         if register is not None:
             refuses = [register in effect.marks for effect in reduced.effects]
-            kinds[np.array(refuses, np.bool_)[reduced.index]] = LOST
+            for index in np.flatnonzero(np.array(refuses, np.bool_)[reduced.index]).tolist():
+                if pipeline.is_refusal(reduced.flows[index]):
+                    kinds[index] = LOST
         owners = {
             index: owner
             for index in np.flatnonzero(kinds == LOST).tolist()

@@ -6,6 +6,7 @@ up what each flow grew from one complete reading to the next.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
 from typing import TypeVar
 
@@ -146,7 +147,7 @@ class BridgeLedger:
                 was, matched = last.pop(table.table_id, None), matches.get(table.table_id, 0)
                 growth = self._add_table(table, was, matched, anew=anew)
                 self._book(table, growth, fate, judged.get(table.table_id))
-                self._accounts.add(table.table_id, growth)
+                self._accounts.add(table.table_id, growth, partial(_places_of_all, table))
         for gone in last.values():
             self._changes["removed"] += len(gone)
         for table_id in matches.keys() - self._last.keys():
@@ -292,6 +293,10 @@ def _places(table: TableFlows, indexes: NDArray[np.int64]) -> NDArray[np.int64]:
     if table.restarted:
         places[np.isin(indexes, table.restarted)] = ABSENT
     return places
+
+
+def _places_of_all(table: TableFlows) -> NDArray[np.int64]:
+    return _places(table, np.arange(len(table.packets), dtype=np.int64))
 
 
 def _carried(table: TableFlows, last: Counts) -> Counts:

@@ -60,6 +60,8 @@ _FLOODED = re.compile(
     r"|nw_dst=2(?:2[4-9]|[345]\d)\.[^,]*|ipv6_dst=ff[^,]*)(?=,|$)"
 )
 """ARP, neighbour discovery (IPv6 only: IPv4 has no such ICMP), and what is bound for a group."""
+_FLOODED_TO_ROUTERS = re.compile(rf"{_FLOODED.pattern}|(?:^|,)nw_src=0\.0\.0\.0/8(?=,|$)")
+"""And what comes from nobody yet: DHCP is broadcast."""
 
 
 @dataclass(frozen=True)
@@ -69,18 +71,26 @@ class Ovn(Pipeline):
     Attributes:
         ports: OpenFlow ports of logical ports, by datapath (metadata) and key (reg14 or reg15).
         check_loopback: The table; ``None`` where it cannot be told.
+        patch_keys: Logical ports, likewise, that lead to another bridge: of physical networks.
+        log_to_phy: The table; ``None`` where it cannot be told.
         tunnels_go_on: The table LOCAL_OUTPUT, where what went into a tunnel goes on to it.
         logical: The logical pipelines.
     """
 
     ports: Mapping[tuple[int, int], int] = field(default_factory=dict)
     check_loopback: int | None = None
+    patch_keys: frozenset[tuple[int, int]] = frozenset()
+    log_to_phy: int | None = None
     tunnels_go_on: int | None = None
     logical: Logical = field(default_factory=Logical)
 
     def refuses(self, table: int) -> int | None:
         """Port security and, from 23.06 on, ACLs: see ``pipelines/ovn_logical.py``."""
         return self.logical.refuses(table, self.names.get(table))
+
+    def is_refusal(self, flow: Flow) -> bool:
+        """Not a router's flow."""
+        return self.logical.is_refusal(flow)
 
     def drops_refused(self, flow: Flow) -> bool:
         """``reg0=0x8000/0x8000,metadata=0x1 actions=drop`` in ls_in_apply_port_sec, and so on."""
@@ -104,9 +114,15 @@ class Ovn(Pipeline):
           metadata agent's port) not to the provider network:
           ``reg10=0/0x1,reg14=0x2,reg15=0x2,metadata=0x1 actions=drop`` and
           ``reg10=0x10/0x10,reg15=0x3,metadata=0x1 actions=drop`` in CHECK_LOOPBACK.
-        - A router gets every broadcast of its switches, and drops the ARP requests and the
-          multicast that are not its own: ``priority=85,arp,metadata=0x3 actions=drop``
+        - A router gets every broadcast of its switches, and drops the ARP requests (those for the
+          addresses that it has elsewhere too) and the multicast that are not its own, and what
+          comes from 0.0.0.0, which is DHCP: ``priority=85,arp,metadata=0x3 actions=drop``,
+          ``priority=91,arp,reg14=0x1,metadata=0x3,arp_tpa=… actions=drop``
           (build_lrouter_ip_input in northd/northd.c).
+        - Floods of the provider network that are somebody's elsewhere: ``arp,reg14=0x3,… drop`` of
+          its localnet port (ls_in_external_port).
+        - A port that is migrating here gets the packets already, and its own chassis still does:
+          ``table=65,priority=1000,reg15=0x1,metadata=0x1 actions=drop``, beside the output.
         - A provider bridge floods the VLANs that are nobody's here into the patch port too, and
           from 22.12 on they meet ``table=0,priority=0 actions=drop`` (controller/physical.c).
         - From 22.06 on a packet goes into a tunnel by ``output:5,resubmit(,40)``, in case its port
@@ -114,17 +130,24 @@ class Ovn(Pipeline):
           for a port that is nowhere ends there too, and nobody can tell these from those.
         """
         scope = flow.scope
-        if flow.table_id in (0, self.tunnels_go_on) and flow.priority == 0 and not flow.match:
+        if flow.priority == 0 and not flow.match and flow.table_id in (0, self.tunnels_go_on):
             return flow.table_id != 0 or bool(self.patch_ports)
-        if flow.table_id == 0:
+        if flow.table_id == 0 or scope.metadata is None:
             return False
-        if scope.reg14 is not None or scope.reg15 is not None:
-            return flow.table_id == self.check_loopback and scope.reg15 is not None
-        return (
-            scope.metadata is not None
-            and scope.metadata not in self._with_ports
-            and _is_flooded(flow.match)
-        )
+        if scope.reg15 is not None:
+            going_out = flow.table_id == self.log_to_phy
+            is_here = going_out and (scope.metadata, scope.reg15) in self.ports
+            return is_here or flow.table_id == self.check_loopback
+        if self._is_router(scope.metadata):
+            return _is_flooded(flow.match, _FLOODED_TO_ROUTERS)
+        from_network = (scope.metadata, scope.reg14 or 0) in self.patch_keys
+        return from_network and _is_flooded(flow.match, _FLOODED)
+
+    def _is_router(self, datapath: int) -> bool:
+        """Tell by its flows for what comes in; without any, by that no port of it is here."""
+        if datapath in self.logical.switches:
+            return False
+        return datapath in self.logical.routers or datapath not in self._with_ports
 
     @cached_property
     def _with_ports(self) -> frozenset[int]:
@@ -166,6 +189,7 @@ def recognise(
     defaults = {} if save_inport is None else _defaults(bridge, save_inport)
     egress = defaults[max(defaults)] if defaults else None
     logical = find(bridge, egress, defaults, release, by_datapath=by_datapath)
+    ports = {} if save_inport is None else _ports(bridge, save_inport + 1)
     local_output = max(defaults) - 1 if defaults else 0
     goes_on = bool(defaults) and any(
         effect.delivers and any(min(defaults) <= table <= local_output for table in effect.tables)
@@ -179,16 +203,18 @@ def recognise(
         # One multicast flow sends every copy through the loopback check, the egress pipeline, and
         # by routers back into the ingress pipeline: all of it can be reached by copies, always.
         copies_share_tables=True,
-        ports={} if save_inport is None else _ports(bridge, save_inport + 1),
+        ports={key: port for key, port in ports.items() if port not in bridge.patch_ports},
+        patch_keys=frozenset(key for key, port in ports.items() if port in bridge.patch_ports),
+        log_to_phy=None if save_inport is None else save_inport + 1,
         check_loopback=max(defaults, default=None),
         tunnels_go_on=local_output if goes_on else None,
         logical=logical,
     )
 
 
-def _is_flooded(match: str) -> bool:
+def _is_flooded(match: str, flooded: re.Pattern[str]) -> bool:
     """Whether a match names packets that switches flood."""
-    return _FLOODED.search(match) is not None
+    return flooded.search(match) is not None
 
 
 def _leads(bridge: Structure, table: int) -> bool:
@@ -204,7 +230,6 @@ def _ports(bridge: Structure, log_to_phy: int) -> dict[tuple[int, int], int]:
         if flow.scope.metadata is not None
         and flow.scope.reg15 is not None
         and flow.output is not None
-        and flow.output not in bridge.patch_ports
     }
 
 

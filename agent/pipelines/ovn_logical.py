@@ -46,6 +46,7 @@ class Logical:
         routers: Datapaths that are routers.
         switches: Datapaths that are switches.
         by_datapath: Whether each datapath has stages of its own.
+        verdicts: Pipelines in which ACLs note a verdict that the next stage carries out.
     """
 
     ingress: range = range(0)
@@ -54,6 +55,7 @@ class Logical:
     routers: frozenset[int] = field(default_factory=frozenset)
     switches: frozenset[int] = field(default_factory=frozenset)
     by_datapath: bool = False
+    verdicts: frozenset[str] = field(default_factory=frozenset)
 
     def place(self, table: int) -> tuple[str, int] | None:
         """Return pipeline and number of the logical table that a table of OpenFlow's is."""
@@ -88,19 +90,28 @@ class Logical:
         return bool(ACL_STAGES.fullmatch(stage_name(self.release, SWITCH, *place)))
 
     def refuses(self, table: int, name: str | None) -> int | None:
-        """Return the register whose bit refuses a packet in a table; ``None`` in most of them."""
+        """Return the register whose bit refuses a packet in a table; ``None`` in most of them.
+
+        Not by the release: while northd is of another one the stages are not where they should be,
+        and a verdict is one wherever it is noted.
+        """
         if name in PORT_SECURITY_TABLES:
             return PORT_SECURITY_REGISTER
-        return ACL_REGISTER if self.evaluates_acls(table) else None
+        place = self.place(table)
+        return ACL_REGISTER if place and place[0] in self.verdicts else None
+
+    def is_refusal(self, flow: Flow) -> bool:
+        """Whether a flow that sets the bit refuses: routers use the same register otherwise."""
+        return self.place(flow.table_id) is None or flow.scope.metadata in self.switches
 
     def drops_refused(self, flow: Flow) -> bool:
-        """Whether a flow that drops only executes what a flow of ``refuses`` decided."""
-        if flow.scope.metadata not in self.switches or self.place(flow.table_id) is None:
+        """Whether a flow that drops executes what a flow of ``refuses`` decided."""
+        place = self.place(flow.table_id)
+        if flow.scope.metadata not in self.switches or place is None:
             return False
         fields = flow.match.split(",")
-        # Without the release nobody knows where ACLs are evaluated: what they refuse stays here.
         return REFUSED_BY_PORT_SECURITY in fields or (
-            self.release is not None and REFUSED_BY_ACL in fields
+            REFUSED_BY_ACL in fields and place[0] in self.verdicts
         )
 
     def accounts(self, table: int, reduced: Reduced) -> Accounts | None:
@@ -130,7 +141,7 @@ class Logical:
                 found.append(-1)
                 continue
             name = stage_name(self.release or "", kind, pipeline, number)
-            stage = Stage(pipeline, number, name, key if self.by_datapath else None)
+            stage = Stage(pipeline, name, key if self.by_datapath else None)
             found.append(rows.setdefault(stage, len(rows)))
         return np.array(found, np.int64)
 
@@ -179,13 +190,32 @@ def find(
     if egress is None or first is None or not LOG_INGRESS_PIPELINE < first < egress:
         return Logical(release=release)
     routers, switches = _datapaths(bridge.tables.get(LOG_INGRESS_PIPELINE, ()))
+    pipelines = {
+        INGRESS: range(LOG_INGRESS_PIPELINE, first),
+        EGRESS: range(egress, _end(bridge, egress)),
+    }
+    verdicts = (
+        name
+        for name, tables in pipelines.items()
+        if any(_notes_verdicts(bridge, table, switches) for table in tables)
+    )
     return Logical(
-        range(LOG_INGRESS_PIPELINE, first),
-        range(egress, _end(bridge, egress)),
+        pipelines[INGRESS],
+        pipelines[EGRESS],
         release,
         routers,
         switches,
         by_datapath=by_datapath,
+        verdicts=frozenset(verdicts),
+    )
+
+
+def _notes_verdicts(bridge: Structure, table: int, switches: frozenset[int]) -> bool:
+    if not any(ACL_REGISTER in effect.marks for effect in bridge.effects.get(table, ())):
+        return False
+    return any(
+        ACL_REGISTER in flow.effect.marks and flow.scope.metadata in switches
+        for flow in bridge.tables.get(table, ())
     )
 
 

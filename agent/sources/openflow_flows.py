@@ -174,7 +174,7 @@ class BridgeFlows:
         restarted = self._is_another(asked.process)
         totals = self._ledger.add(tables, matches, fate, ports, restarted=restarted)
         if around is None:  # which ports are patch ports is not known: a zero would be a guess
-            totals = replace(totals, dropped={}, interfaces={})
+            totals = replace(totals, dropped={}, interfaces={}, accounts={})
         shown, left_out = self._selection.of(tables, ports)
         return FlowReading(self._bridge, tables, fate, totals, shown, left_out, asked.process)
 

@@ -420,7 +420,9 @@ FLOWS = {
         "br-int", INT_TABLES, INT_FATE, INT_TOTALS, {each.table_id: None for each in INT_TABLES}
     ),
     "br-mgmt": FlowReading("br-mgmt", left_out=3),
-    sample_ovn.BRIDGE: FlowReading(sample_ovn.BRIDGE, totals=sample_ovn.TOTALS),
+    sample_ovn.BRIDGE: FlowReading(
+        sample_ovn.BRIDGE, fate=sample_ovn.FATE, totals=sample_ovn.TOTALS
+    ),
     "br-tun": FlowReading("br-tun", TUN_TABLES, shown={each.table_id: None for each in TUN_TABLES}),
 }
 

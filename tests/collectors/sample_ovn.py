@@ -1,6 +1,6 @@
 """OVN's part of the sample node: a controller, accounts of flows, and both databases."""
 
-from agent.model.flow import AclFlow, Stage, Totals
+from agent.model.flow import AclFlow, Fate, Stage, Totals
 from agent.model.ovn import (
     Acl,
     BfdSession,
@@ -74,13 +74,14 @@ CONTROLLER = OvnController(
 )
 TOTALS = Totals(
     accounts={
-        Stage("ingress", 8, "ls_in_acl"): 12,
-        Stage("egress", 4, "ls_out_acl"): 9,
-        Stage("ingress", 0, "lr_in_admission", 3): 2,
+        Stage("ingress", "ls_in_acl"): 12,
+        Stage("egress", "ls_out_acl"): 9,
+        Stage("ingress", "lr_in_admission", 3): 2,
         AclFlow(0x5C253E91, "egress", 4): 7,
         AclFlow(0xA, "ingress", 8): 0,
     }
 )
+FATE = Fate(pipeline="ovn")
 NORTHBOUND = Northbound(
     schema="7.0.0",
     nb_cfg=43,

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from agent import catalogue, config
+from agent.collectors import COLLECTORS
 
 ROOT = Path(__file__).parents[2]
 PAGES = (
@@ -19,7 +20,8 @@ QUERIES = re.findall(r"```promql\n(.*?)```", TEXT, re.DOTALL)
 SETTINGS = re.findall(r"```yaml\n((?:flows|links|ovn|ovs):.*?)```", TEXT, re.DOTALL)
 NAMES = {family.name for _, family in catalogue.families()}
 PREFIXES = "ovs|ovn|dataplane|netns|linux|libvirt"
-SOURCES = {"ovn_controller", "ovs_genl"}
+SOURCES = {"ovn_controller", "ovn_flow", "ovs_genl"}
+"""And collectors: they are named there as well."""
 GOLDEN = ROOT / "tests" / "collectors" / "golden"
 
 
@@ -80,3 +82,12 @@ def test_the_agent_takes_every_setting(tmp_path: Path) -> None:
         file = tmp_path / f"{number}.yaml"
         file.write_text(settings)
         config.load(file, {}, {})
+
+
+def test_the_recipe_that_spares_the_switch_names_every_collector_that_reads_flows() -> None:
+    flows = [collector.name for collector in COLLECTORS if "flows" in collector.reads]
+    recipe = re.search(r'"exclude\[\]": \[([a-z_, ]+)\]', TEXT)
+    other = re.search(r'"collect\[\]": \[agent, ([a-z_, ]+)\]', TEXT)
+    assert recipe is not None
+    assert other is not None
+    assert sorted(recipe[1].split(", ")) == sorted(other[1].split(", ")) == sorted(flows)

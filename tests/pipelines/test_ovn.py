@@ -130,7 +130,7 @@ def test_equal_ports_elsewhere_are_no_loopback_check() -> None:
 ROUTER = (
     SMALL
     + """
-table=8,priority=50,metadata=0x3 actions=resubmit(,9)
+table=8,priority=50,reg14=0x1,metadata=0x3,dl_dst=fa:16:3e:00:00:99 actions=resubmit(,9)
 table=9,priority=90,metadata=0x3 actions=resubmit(,40)
 table=40,priority=90,metadata=0x3 actions=resubmit(,64)
 """
@@ -147,7 +147,12 @@ table=40,priority=90,metadata=0x3 actions=resubmit(,64)
         ("ip,metadata=0x3,nw_dst=224.0.0.0/4", "copy"),
         ("ipv6,metadata=0x3,ipv6_dst=ff00::/8", "copy"),
         ("arp,metadata=0x1", "lost"),
-        ("arp,reg14=0x1,metadata=0x3", "lost"),
+        ("arp,reg14=0x1,metadata=0x1", "lost"),
+        # of an address that another chassis answers for
+        ("arp,reg14=0x1,metadata=0x3,arp_tpa=203.0.113.5,arp_op=1", "copy"),
+        ("ip,metadata=0x3,nw_src=0.0.0.0/8", "copy"),  # DHCP, before anybody has an address
+        ("ip,metadata=0x1,nw_src=0.0.0.0/8", "lost"),
+        ("ip,metadata=0x3,nw_src=10.0.0.0/8", "lost"),
         ("metadata=0x3,dl_dst=fa:16:3e:00:00:01", "lost"),
         ("metadata=0x3,dl_src=01:00:00:00:00:00/01:00:00:00:00:00", "lost"),
         ("ip,metadata=0x3,nw_dst=10.0.0.254", "lost"),
@@ -159,6 +164,31 @@ table=40,priority=90,metadata=0x3 actions=resubmit(,64)
 )
 def test_a_router_drops_copies_of_what_its_switches_flood(match: str, kind: str) -> None:
     assert kinds(f"{ROUTER}table=9,priority=95,{match} actions=drop")[-1] == kind
+
+
+def test_floods_of_a_provider_network_that_are_somebodys_elsewhere_are_copies() -> None:
+    """ls_in_external_port drops them where they come in, by the localnet port."""
+    localnet = "table=9,priority=95,arp,reg14=0x3,metadata=0x1,arp_op=1 actions=drop"
+    assert kinds(SMALL + localnet, patch_ports=PROVIDER_PATCH)[-1] == "copy"
+    assert kinds(SMALL + localnet.replace("reg14=0x3", "reg14=0x1"))[-1] == "lost"
+    unicast = localnet.replace("arp,", "ip,").replace(",arp_op=1", "")
+    assert kinds(SMALL + unicast, patch_ports=PROVIDER_PATCH)[-1] == "lost"
+
+
+def test_a_port_that_is_migrating_here_loses_nothing_that_its_old_chassis_delivers() -> None:
+    """activation-strategy=rarp: until its first packet the port gets nothing, and all is sent."""
+    waiting = "table=65,priority=1000,reg15=0x1,metadata=0x1 actions=drop"
+    assert kinds(SMALL + waiting)[-1] == "copy"
+    assert kinds(SMALL + waiting.replace("reg15=0x1", "reg15=0x9"))[-1] == "lost"
+
+
+def test_a_switch_without_a_port_of_an_instance_here_is_no_router() -> None:
+    """A gateway node has the provider network's switch, with a localnet port and a router's."""
+    switch = """
+table=8,priority=50,metadata=0x5 actions=resubmit(,9)
+table=9,priority=80,ip,metadata=0x5,nw_dst=224.0.0.0/4 actions=drop
+"""
+    assert kinds(SMALL + switch)[-1] == "lost"
 
 
 def test_what_a_provider_bridge_floods_into_the_patch_port_is_no_loss() -> None:

@@ -6,7 +6,7 @@ from agent.errors import ParseError
 from agent.wire.unixctl.text import number
 
 # A facility's name may hold spaces ("udpif keys"), its count never does.
-_PAIR = re.compile(r"\s*([^:]+):(\S*)")
+_PAIR = re.compile(r"\s*([^:\s][^:]*):(\S*)")
 
 
 def parse_memory_show(text: str) -> dict[str, int]:
