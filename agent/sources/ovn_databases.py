@@ -29,6 +29,9 @@ Database = Literal["OVN_Southbound", "OVN_Northbound"]
 
 FIRST_PAUSE_SECONDS, MOST_PAUSE_SECONDS = 1.0, 8.0
 """Between attempts, besides what the supervisor waits; as ovn-controller (1 to 8 s)."""
+PATIENCE_SECONDS = (30.0, 120.0)
+"""For silence, twice, and for a message. A Southbound's server is busy for 20 s when somebody asks
+for half a million logical flows at once; to connect again would only add to that."""
 STEADY_SECONDS = 10.0
 """A connection that held for so long was a good one."""
 
@@ -137,9 +140,10 @@ class OvnDatabaseSource:
         text, address, encrypted = remote
         ovn = self._settings.ovn
         files = TlsFiles(ovn.ca_certificate, ovn.certificate, ovn.private_key)
+        tls = files if encrypted else None
 
         def session(framing: RowFraming) -> Session:
-            return Session(address, text, told, tls=files if encrypted else None, framing=framing)
+            return Session(address, text, told, tls=tls, framing=framing, patience=PATIENCE_SECONDS)
 
         return session
 

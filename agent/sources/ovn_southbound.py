@@ -123,6 +123,7 @@ class SouthboundContents:
         self._ports = RowTable("Port_Binding", _Port, _KINDS, rows)
         self._bfd = RowTable("BFD", _Bfd, _KINDS, rows)
         self._name = chassis
+        self._without = without
         wanted: list[Table] = [
             self._global,
             self._chassis,
@@ -211,6 +212,7 @@ class SouthboundContents:
         encaps = [self._encaps.rows[uuid] for uuid in row.encaps if uuid in self._encaps.rows]
         timestamp = private and private.nb_cfg_timestamp
         # Since 20.09 Chassis.nb_cfg is there and not written any more.
+        old = self._private.columns is None and "Chassis_Private" not in self._without
         return Chassis(
             name=row.name or "",
             hostname=row.hostname or None,
@@ -220,7 +222,7 @@ class SouthboundContents:
                     key=lambda each: (each.type, each.ip),
                 )
             ),
-            nb_cfg=private.nb_cfg if private else None if self._private.columns else row.nb_cfg,
+            nb_cfg=private.nb_cfg if private else row.nb_cfg if old else None,
             nb_cfg_timestamp_seconds=timestamp / 1000 if timestamp else None,
         )
 

@@ -100,6 +100,7 @@ class Session:
         wake_fd: Becomes readable when the thread is to end.
         tls: With what to speak TLS; ``None`` for a connection without.
         framing: Finds the messages.
+        patience: Instead of ``PROBE_SECONDS`` and ``MESSAGE_SECONDS``.
 
     Attributes:
         digesting: True from the moment in which a message was handed to the caller until the
@@ -114,6 +115,7 @@ class Session:
         *,
         tls: TlsFiles | None = None,
         framing: Framing | None = None,
+        patience: tuple[float, float] | None = None,
     ) -> None:
         self.digesting = False
         self._address = address
@@ -121,6 +123,7 @@ class Session:
         self._wake_fd = wake_fd
         self._tls = tls
         self._framing = framing or Framing()
+        self._probe_seconds, self._message_seconds = patience or (PROBE_SECONDS, MESSAGE_SECONDS)
         self._output = b""
         self._asked: dict[object, tuple[str, str]] = {}  # request id to (method, database)
         self._heard = self._message_began = time.monotonic()
@@ -175,7 +178,7 @@ class Session:
             SourceError: If the server did not answer a probe.
             StoppedError: If the thread is to end.
         """
-        due = (self._heard if self._probed is None else self._probed) + PROBE_SECONDS
+        due = (self._heard if self._probed is None else self._probed) + self._probe_seconds
         now = time.monotonic()
         until = due if deadline is None else min(due, deadline)
         at_once = self._framing.complete() or self._decrypted()
@@ -307,10 +310,10 @@ class Session:
             self._message_began = now
         self._heard, self._probed = now, None
         self._framing.feed(data)
-        if not self._framing.complete() and now - self._message_began > MESSAGE_SECONDS:
+        if not self._framing.complete() and now - self._message_began > self._message_seconds:
             raise SourceError(
                 Reason.TIMEOUT,
-                f"{self._peer}: a message is incomplete after {MESSAGE_SECONDS:g} s",
+                f"{self._peer}: a message is incomplete after {self._message_seconds:g} s",
             )
 
     def _probe(self) -> None:

@@ -52,7 +52,7 @@ class TlsFiles:
             raise _malformed(self.ca_certificate, error) from error
         if self.certificate and self.private_key:
             _check_dates(self.certificate)
-            _read(self.private_key)
+            _read(self.private_key, 0)
             try:
                 context.load_cert_chain(self.certificate, self.private_key, _no_password)
             except (OSError, ValueError) as error:  # SSLError is an OSError
@@ -93,10 +93,10 @@ def _check_dates(path: Path) -> None:
         raise SourceError(Reason.REFUSED, f"{path}: our certificate is not valid before {day}")
 
 
-def _read(path: Path) -> str:
+def _read(path: Path, most_bytes: int = MAX_FILE_BYTES) -> str:
     try:
         with path.open("rb") as file:
-            raw = file.read(MAX_FILE_BYTES)
+            raw = file.read(most_bytes)
     except PermissionError as error:
         raise SourceError(Reason.DENIED, f"{path}: {error.strerror}") from error
     except (OSError, ValueError) as error:  # a ValueError is a path with a NUL character

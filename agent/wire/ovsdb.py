@@ -15,6 +15,7 @@ All that comes is checked: a schema that promises a type came from the same serv
 """
 
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -156,7 +157,7 @@ def _boolean(atom: object) -> bool:
 def _reference(atom: object) -> str:
     match atom:
         case ["uuid", str(uuid)] if _UUID.fullmatch(uuid):
-            return uuid
+            return sys.intern(uuid)  # a thousand ports refer to one chassis
     raise ParseError("no UUID where a UUID belongs")
 
 

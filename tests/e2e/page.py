@@ -2,7 +2,7 @@
 
 import re
 
-SERIES = re.compile(r"([a-z_]+)(?:\{(.*)\})?")
+SERIES = re.compile(r"([a-z0-9_]+)(?:\{(.*)\})?")
 LABEL = re.compile(r'([a-z_]+)="((?:[^"\\]|\\.)*)"')
 
 Page = dict[str, list[tuple[dict[str, str], float]]]

@@ -3,12 +3,14 @@
 A new parser is one line of ``PARSERS``. The tests and the fuzzer of tests/soak go through the list.
 """
 
+import json
 from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from agent.errors import ParseError
 from agent.wire.domain_xml import parse_domain_xml
 from agent.wire.netlink.addresses import DELADDR, NEWADDR, parse_address
 from agent.wire.netlink.allowed import GENL_CTRL, ROUTE
@@ -31,6 +33,16 @@ from agent.wire.openflow import messages as of
 from agent.wire.openflow.decoder import FlowDecoder
 from agent.wire.openflow.entries import Answer
 from agent.wire.openflow.match import format_match, iter_oxm, match_scope
+from agent.wire.ovsdb import (
+    BOOLEAN,
+    INTEGER,
+    REFERENCE,
+    REFERENCES,
+    TEXT,
+    Columns,
+    read_updates,
+    texts,
+)
 from agent.wire.unixctl.bond import parse_bond_show, parse_lacp_show
 from agent.wire.unixctl.commands import parse_list_commands
 from agent.wire.unixctl.coverage import parse_coverage_show, parse_read_counter
@@ -43,6 +55,7 @@ from agent.wire.unixctl.ovn_bindings import parse_local_bindings
 from agent.wire.unixctl.ovn_engine import parse_engine_stats, parse_stopwatches
 from agent.wire.unixctl.pmd import parse_pmd_show
 from agent.wire.unixctl.upcall import parse_upcall_show
+from agent.wire.x509 import parse_validity
 from tests.wire.netlink.recorded import FIXTURES as NETLINK
 from tests.wire.netlink.recorded import KERNELS, recorded
 from tests.wire.openflow.flow_stats import CountedFlow, iter_flow_stats
@@ -51,6 +64,8 @@ DOMAINS = Path(__file__).parent / "domain" / "fixtures"
 OPENFLOW = Path(__file__).parent / "openflow" / "fixtures"
 GENERIC = Path(__file__).parents[1] / "sources" / "netlink" / "fixtures"
 UNIXCTL = Path(__file__).parent / "unixctl" / "fixtures"
+X509 = Path(__file__).parent / "x509" / "fixtures"
+OVSDB = Path(__file__).parent / "ovsdb" / "fixtures"
 SAMPLE_BYTES = 4080
 """Of a recorded answer no more is taken: what is behind it is more of the same."""
 BODY_AT, FLOW_BYTES = 16, 56
@@ -222,6 +237,28 @@ def _payloads(name: str, *kinds: int) -> tuple[bytes, ...]:
     return tuple(sorted({it.payload for k in KERNELS for it in recorded(name, k, *kinds)}))
 
 
+def _ovsdb(data: bytes) -> None:
+    """Take a schema and then changes of rows of its table, one after the other."""
+    try:
+        schema, *updates = json.loads(data)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise ParseError("not a schema with updates behind it") from error
+    columns = Columns(_COLUMNS, schema)
+    for update in updates:
+        for kind, row in read_updates(update).values():
+            values = columns.read_row({})
+            values = columns.read_row(row) if kind == "insert" else values
+            columns.read_changes(values, row)
+
+
+_COLUMNS = {
+    "chassis": REFERENCE,
+    "encaps": REFERENCES,
+    "external_ids": texts("name", "name2"),
+    "tunnel_key": INTEGER,
+    "type": TEXT,
+    "up": BOOLEAN,
+}
 _REPLIES = (
     b'{"id":0,"result":"handlers:1 ports:3","error":null}',
     b'{"error": "\\"show\\" is no command \\u00e9\\n", "id": 17, "result": null}',
@@ -301,6 +338,10 @@ PARSERS: tuple[Parser, ...] = (
         "domain XML",
         partial(_text, parse_domain_xml),
         tuple(path.read_bytes() for path in sorted(DOMAINS.glob("*.xml"))),
+    ),
+    Parser("OVSDB rows", _ovsdb, ((OVSDB / "rows.json").read_bytes(),)),
+    Parser(
+        "certificate", parse_validity, tuple(it.read_bytes() for it in sorted(X509.glob("*.der")))
     ),
     Parser("unixctl reply", _reply, _REPLIES),
     _texts_parser("bond-show", parse_bond_show),
