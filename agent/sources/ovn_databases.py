@@ -29,9 +29,10 @@ Database = Literal["OVN_Southbound", "OVN_Northbound"]
 
 FIRST_PAUSE_SECONDS, MOST_PAUSE_SECONDS = 1.0, 8.0
 """Between attempts, besides what the supervisor waits; as ovn-controller (1 to 8 s)."""
-PATIENCE_SECONDS = (30.0, 120.0)
+PATIENCE_SECONDS = (10.0, 120.0)
 """For silence, twice, and for a message. A Southbound's server is busy for 20 s when somebody asks
-for half a million logical flows at once; to connect again would only add to that."""
+for half a million logical flows at once, and to connect again adds to that; but until it is given
+up its last word counts as true."""
 STEADY_SECONDS = 10.0
 """A connection that held for so long was a good one."""
 
