@@ -170,7 +170,7 @@ class BridgeFlows:
             # Where counting begins, what passes between the two must not look as if it was missed.
             stats = of.parse_table_stats(await asked.multipart(of.Multipart.TABLE))
             self._begun = True
-        matches = {table.table_id: table.matches for table in stats}
+        matches = {each.table_id: each.matches for each in stats if each.flows or each.lookups}
         restarted = self._is_another(asked.process)
         totals = self._ledger.add(tables, matches, fate, ports, restarted=restarted)
         if around is None:  # which ports are patch ports is not known: a zero would be a guess
