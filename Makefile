@@ -1,4 +1,4 @@
-.PHONY: setup demo test lint bench soak docs lock
+.PHONY: setup demo test lint bench soak dashboards docs lock
 
 # what is missing: Debian packages (as root), .venv with locked dependencies
 setup:
@@ -30,6 +30,10 @@ soak: setup
 	@PYTHONPATH=. .venv/bin/python tests/soak/endurance.py $(SOAK_SECONDS)
 	@PYTHONPATH=. .venv/bin/python tests/soak/links.py $(SOAK_CHANGES)
 	@PYTHONPATH=. .venv/bin/python tests/soak/instances.py $(SOAK_SECONDS)
+
+# dashboards/json and dashboards/rules, which are written from Python
+dashboards: setup
+	@.venv/bin/python -m dashboards.build
 
 # the documentation that is written from the code
 docs: setup

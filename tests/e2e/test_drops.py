@@ -277,6 +277,8 @@ def test_a_busy_switch_is_spared_and_asked_again(own_compute_node: ComputeNode) 
     running.said = process.stdout.read()
     assert process.wait(60) == 0, told
     listener.join()
+    process.stdout.close()
+    process.stderr.close()
     assert any("to spare it: ovs-vswitchd is busy" in line for line in told)
     assert running.lost == {SPOOFED: (4, traffic.TAP_SSH, "from_instance")}
     assert min(each["seconds"] for each in running.answer["bridges"]) > 3.0
