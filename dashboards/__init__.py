@@ -1,0 +1,1 @@
+"""Dashboards of Grafana and rules of Prometheus, written from Python: ``make dashboards``."""
