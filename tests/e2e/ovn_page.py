@@ -59,9 +59,10 @@ def counted(chassis: Chassis, agent: Agent) -> Page:
 
 def growth(before: Page, after: Page, name: str) -> list[tuple[dict[str, str], int]]:
     """Return labels and growth of each series of packets that grew; a new one grew from 0."""
-    start = {frozenset(labels.items()): value for labels, value in before[name]}
-    assert start.keys() <= {frozenset(labels.items()) for labels, _ in after[name]}
-    grown = ((each, value - start.get(frozenset(each.items()), 0)) for each, value in after[name])
+    start = {frozenset(labels.items()): value for labels, value in before.get(name, [])}
+    now = after.get(name, [])
+    assert start.keys() <= {frozenset(labels.items()) for labels, _ in now}, name
+    grown = ((each, value - start.get(frozenset(each.items()), 0)) for each, value in now)
     return [(labels, int(value)) for labels, value in grown if value]
 
 
