@@ -4,9 +4,11 @@ What they say of data is in dashboards/rules/tests, which promtool runs: here on
 there.
 """
 
+import os
 import re
 import shutil
 import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,6 +55,7 @@ def rules_of(name: str) -> list[Rule]:
 ALERTS = rules_of("alerts.yaml")
 NAMES = sorted({alert["alert"] for alert in ALERTS})
 TESTS = sorted((RULES / "tests").glob("*.yaml"))
+README = (RULES / "README.md").read_text()
 RUNBOOKS = sorted((DOCS / "runbooks").glob("*.md"))
 
 every_alert = pytest.mark.parametrize(
@@ -96,6 +99,30 @@ def test_promtool_accepts_a_file(name: str) -> None:
 @pytest.mark.parametrize("path", TESTS, ids=lambda path: path.stem)
 def test_the_rules_say_what_their_tests_expect(path: Path) -> None:
     promtool("test", "rules", path)
+
+
+@pytest.mark.parametrize("path", TESTS, ids=lambda path: path.stem)
+def test_what_is_compared_is_evaluated_first(path: Path) -> None:
+    """promtool takes groups that are not named in any order, and what it finds is then chance."""
+    test = loaded(f"tests/{path.name}")
+    groups = [
+        group["name"]
+        for file in test["rule_files"]
+        for group in loaded(Path(file).name)["groups"]
+        if "migration" not in file
+    ]
+    assert test.get("group_eval_order", []) == groups
+
+
+def test_a_site_writes_its_own_rules_elsewhere(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "dashboards.rules_source", "--to", str(tmp_path / "rules")]
+    more = ["--job", OTHER_SITE.job, "--window", "10m", "--deadline-seconds", "4"]
+    environment = {**os.environ, "RUNBOOK_BASE": OTHER_SITE.runbook_base}
+    subprocess.run(
+        [*command, *more, "--scrape-interval", "60s"], check=True, cwd=ROOT, env=environment
+    )
+    written = {path.name: path.read_text() for path in (tmp_path / "rules").iterdir()}
+    assert written == rules(OTHER_SITE)
 
 
 def test_another_site_has_its_own_settings_in_every_rule(tmp_path: Path) -> None:
@@ -165,6 +192,29 @@ def test_an_alert_speaks_of_the_fault_and_is_silent_without_it(name: str) -> Non
 
 def test_every_alert_of_a_test_exists() -> None:
     assert {alert for _, alert, _ in cases()} == set(NAMES)
+
+
+def test_the_list_of_alerts_is_that_of_the_rules() -> None:
+    listed = re.findall(r"^\| (Dataplane\w+) \| ([^|]+) \|", README, re.MULTILINE)
+    order = ("warning", "critical", "info")
+    found: dict[str, set[str]] = {name: set() for name in NAMES}
+    for alert in ALERTS:
+        found[alert["alert"]].add(alert["labels"]["severity"])
+    assert dict(listed) == {
+        name: ", ".join(sorted(severities, key=order.index)) for name, severities in found.items()
+    }
+
+
+def test_the_list_of_layers_is_that_of_the_rules() -> None:
+    listed = set(re.findall(r"^\| `(\w+)` \|", README, re.MULTILINE))
+    record = "instance_layer:dataplane_dropped_packets:rate5m"
+    layers = {
+        rule["labels"]["layer"]
+        for rule in rules_of("recording.yaml")
+        if rule["record"] in {record, "instance_interface:dataplane_layer:info"}
+        and "layer" in rule["labels"]
+    }
+    assert listed == layers
 
 
 def test_every_alert_has_a_runbook_and_every_runbook_an_alert() -> None:
