@@ -21,11 +21,14 @@ with open("pyproject.toml", "rb") as file:
     project = tomllib.load(file)
 print(*project["dependency-groups"]["dev"], *project["build-system"]["requires"], sep="\n")
 PYTHON
-# an extra that is compiled where it is installed has a lock of its own
-.venv/bin/python - <<'PYTHON' | compile --constraint=requirements.lock \
-    --output-file=requirements-libvirt.lock -
+# What an extra brings has a lock of its own: a node that does without it does not install it.
+for extra in libvirt mqtt; do
+    .venv/bin/python - "$extra" <<'PYTHON' | compile --constraint=requirements.lock \
+        --output-file="requirements-$extra.lock" -
+import sys
 import tomllib
 
 with open("pyproject.toml", "rb") as file:
-    print(*tomllib.load(file)["project"]["optional-dependencies"]["libvirt"], sep="\n")
+    print(*tomllib.load(file)["project"]["optional-dependencies"][sys.argv[1]], sep="\n")
 PYTHON
+done

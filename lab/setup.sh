@@ -21,6 +21,8 @@ needs=(
     "command -v prometheus-libvirt-exporter:prometheus-libvirt-exporter"
     "command -v ovn-northd:ovn-central"
     "command -v ovn-controller:ovn-host"
+    "command -v mosquitto:mosquitto"
+    "command -v mosquitto_sub:mosquitto-clients"
     "command -v git:git"
     "test -e /etc/ssl/certs/ca-certificates.crt:ca-certificates"
     "$python -c 'import ensurepip, venv':python3-venv"
@@ -101,8 +103,8 @@ make_tun() {
 make_venv() {
     local stamp=.venv/setup-stamp wanted
     wanted=$(
-        cat requirements.lock requirements-dev.lock requirements-libvirt.lock pyproject.toml |
-            sha256sum
+        cat requirements.lock requirements-dev.lock requirements-libvirt.lock \
+            requirements-mqtt.lock pyproject.toml | sha256sum
     )
     [ -x .venv/bin/dataplane-agent ] && [ "$(cat "$stamp" 2>/dev/null)" = "$wanted" ] && return
     if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
@@ -113,7 +115,8 @@ make_venv() {
     [ -x .venv/bin/python ] || "$python" -m venv .venv
     pip() { .venv/bin/python -m pip -qq --disable-pip-version-check "$@"; }
     # every hash is checked; the package itself is built by the setuptools that the lock names
-    pip install --require-hashes -r requirements.lock -r requirements-dev.lock
+    pip install --require-hashes -r requirements.lock -r requirements-dev.lock \
+        -r requirements-mqtt.lock
     # compiled against the machine's libvirt, with what the line before has installed
     pip install --require-hashes --no-deps --no-build-isolation -r requirements-libvirt.lock
     pip install --no-deps --no-build-isolation -e .
