@@ -64,19 +64,20 @@ sum by (job, instance) (instance_datapath:ovs_datapath_lookups:rate5m) > 500
         Alert(
             "DataplaneFlowLimitPressure",
             "warning",
-            "instance_datapath:ovs_upcall_flows:ratio > 0.8",
+            # Passes throw out what is above the limit: at its limit a datapath has few flows at times.
+            "max_over_time(instance_datapath:ovs_upcall_flows:ratio[RATE]) > 0.8",
             """
             {{ $labels.instance }}: {{ $labels.datapath }} holds {{ $value | humanizePercentage }}
             of the flows that it may
             """,
             """
             {{ $labels.datapath }} on {{ $labels.instance }} holds {{ $value | humanizePercentage }}
-            of the flows that ovs-vswitchd allows at present. At the limit no new flow is installed,
+            of the flows that ovs-vswitchd allows at present, or does so again and again. At the limit no new flow is installed,
             so that each packet of a new connection goes up, and idle flows go after 0.1 s instead
             of 10 s. The limit falls by itself when a pass over all flows takes too long: look first
             at ovs_upcall_dump_duration_seconds.
             """,
-            "10m",
+            "15m",
         ),
         Alert(
             "DataplaneMainLoopSlow",
