@@ -64,7 +64,7 @@ sum by (job, instance) (instance_datapath:ovs_datapath_lookups:rate5m) > 500
         Alert(
             "DataplaneFlowLimitPressure",
             "warning",
-            # Passes throw out what is above the limit: at its limit a datapath has few flows at times.
+            # Passes throw out what is above the limit: a datapath at its limit can look empty.
             "max_over_time(instance_datapath:ovs_upcall_flows:ratio[RATE]) > 0.8",
             """
             {{ $labels.instance }}: {{ $labels.datapath }} holds {{ $value | humanizePercentage }}
@@ -72,10 +72,10 @@ sum by (job, instance) (instance_datapath:ovs_datapath_lookups:rate5m) > 500
             """,
             """
             {{ $labels.datapath }} on {{ $labels.instance }} holds {{ $value | humanizePercentage }}
-            of the flows that ovs-vswitchd allows at present, or does so again and again. At the limit no new flow is installed,
-            so that each packet of a new connection goes up, and idle flows go after 0.1 s instead
-            of 10 s. The limit falls by itself when a pass over all flows takes too long: look first
-            at ovs_upcall_dump_duration_seconds.
+            of the flows that ovs-vswitchd allows at present, or does so again and again. At the
+            limit no new flow is installed, so that each packet of a new connection goes up, and
+            idle flows go after 0.1 s instead of 10 s. The limit falls by itself when a pass over
+            all flows takes too long: look first at ovs_upcall_dump_duration_seconds.
             """,
             "15m",
         ),
