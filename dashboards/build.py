@@ -14,6 +14,9 @@ from dashboards.rules_source import Settings, rules
 
 HERE = Path(__file__).parent
 JSON, RULES = HERE / "json", HERE / "rules"
+CHART = HERE.parent / "deploy" / "helm" / "dataplane-agent" / "files"
+"""Copies for the Helm chart, which packs nothing from outside its own directory."""
+OF_ALERTMANAGER = "inhibit.example.yaml"
 
 
 def text_of(board: Dashboard) -> str:
@@ -24,16 +27,21 @@ def text_of(board: Dashboard) -> str:
 def written() -> Iterator[tuple[Path, str]]:
     """Yield every file and what belongs there."""
     for name, build in BOARDS.items():
-        yield JSON / f"{name}.json", text_of(build())
+        text = text_of(build())
+        yield JSON / f"{name}.json", text
+        yield CHART / "dashboards" / f"{name}.json", text
     for name, text in rules(Settings()).items():
         yield RULES / name, text
+        if name != OF_ALERTMANAGER:
+            yield CHART / "rules" / name, text
 
 
 def stale() -> list[Path]:
     """Return the files that are not what they should be, and boards that nothing writes."""
     wanted = dict(written())
     changed = {path for path, text in wanted.items() if not path.exists() or _read(path) != text}
-    return sorted(changed | set(JSON.iterdir()) - wanted.keys())
+    there = {path for path in (*JSON.iterdir(), *CHART.glob("*/*")) if path.is_file()}
+    return sorted(changed | there - wanted.keys())
 
 
 def main() -> int:
@@ -46,7 +54,7 @@ def main() -> int:
             print(f"{path.relative_to(HERE.parent)} is out of date: make dashboards")
         return 1 if out_of_date else 0
     for path, text in written():
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     return 0
 
