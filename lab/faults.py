@@ -6,6 +6,7 @@ with ComputeNode() as node, FAULTS["spoof"].on(node):
 ```
 """
 
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ PACKETS_PER_SECOND = 200.0
 MANY_PORTS = range(20_000, 60_000)
 LOW_FLOW_LIMIT, LOW_CONNECTIONS = 10, 64
 CALM_FLOW_LIMIT, CALM_CONNECTIONS = 200_000, 3_000_000
+RESTARTS, SEEN_SECONDS = 4, 5.0
+"""A start that no scrape has seen is not counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +110,9 @@ def _stopped(node: ComputeNode) -> Iterator[None]:
 
 @contextmanager
 def _restarting(node: ComputeNode) -> Iterator[None]:
-    """ovs-vswitchd dies and is started again, and again when its flows are back."""
+    """ovs-vswitchd dies and is started again, and again after it was seen."""
     for _ in range(RESTARTS):
+        time.sleep(SEEN_SECONDS)
         node.kill_vswitchd()
         node.start_vswitchd()
         with suppress(LabError):  # a bridge that is not there yet
@@ -116,7 +120,6 @@ def _restarting(node: ComputeNode) -> Iterator[None]:
     yield
 
 
-RESTARTS = 4
 
 
 def _scan() -> traffic.Kind:

@@ -38,10 +38,10 @@ def hasten(rules: Path, by: int, points: int, directory: Path) -> Path:
     return file
 
 
-def bounds(rules: Path, by: int) -> Mapping[str, float]:
+def bounds(rules: Path, by: int, rounds_seconds: float) -> Mapping[str, float]:
     """Return how long each alert may take at most, in seconds of the faster world.
 
-    Its ``for``, its longest window, two scrapes and two evaluations of a second each; of an alert
+    Its ``for``, its longest window, and ``rounds_seconds`` of scrapes and evaluations; of an alert
     with several rules the shortest of them.
     """
     found: dict[str, float] = {}
@@ -49,7 +49,7 @@ def bounds(rules: Path, by: int) -> Mapping[str, float]:
         for rule in group["rules"]:
             windows = re.findall(r"\[(\w+)\]|rate(\d+m)\b", rule["expr"])
             longest = max((seconds(a or b, by) for a, b in windows), default=0)
-            bound = seconds(rule.get("for", "0s"), by) + longest + 4
+            bound = seconds(rule.get("for", "0s"), by) + longest + rounds_seconds
             name = str(rule["alert"])
             found[name] = min(bound, found.get(name, float("inf")))
     return found
