@@ -45,6 +45,7 @@ class SourceHealth:
         subscription: Whether it is followed by events: while it is up, it is good now.
         deadline_exceeded: Scrapes that had to be answered before this source was read.
         clock: Monotonic seconds.
+        on_turn: Called when it goes down or comes up, as the log tells it.
     """
 
     name: str
@@ -52,8 +53,9 @@ class SourceHealth:
     subscription: bool = False
     deadline_exceeded: int = 0
     clock: Callable[[], float] = time.monotonic
+    on_turn: Callable[[], None] | None = None
     _late: bool = False
-    _said_up: bool = False
+    _said_up: bool | None = None
     _problems: dict[str, Problem] = field(default_factory=dict)
     _notes: tuple[str, ...] = ()
     _last_success_seconds: float | None = None
@@ -82,6 +84,7 @@ class SourceHealth:
         if not self._problems and not self._said_up:
             self._said_up = True
             logger.info("source up", source=self.name)
+            self._tell()
 
     def failed(self, error: SourceError, part: str = "") -> None:
         """Note that a part could not be read."""
@@ -91,7 +94,9 @@ class SourceHealth:
         known = self._problems.get(part)
         since = known.since_seconds if known else time.time()
         self._problems[part] = Problem(error.reason, error.detail, since, self.clock())
-        self._said_up = False
+        turned, self._said_up = self._said_up is not False, False
+        if turned:
+            self._tell()
         if known is None and error.reason not in reasons:
             logger.warning(
                 "source down",
@@ -100,6 +105,26 @@ class SourceHealth:
                 detail=error.detail,
                 **({"part": part} if part else {}),
             )
+
+    def _tell(self) -> None:
+        if self.on_turn is not None:
+            self.on_turn()
+
+    @property
+    def told(self) -> bool | None:
+        """Whether it was up when that was last told; ``None`` while there is nothing to tell."""
+        return self._said_up
+
+    @property
+    def problem(self) -> tuple[Reason, str] | None:
+        """Why it is down, the first of several problems, and a line for a person."""
+        first = next(iter(self._problems.values()), None)
+        return (first.reason, first.detail) if first else None
+
+    @property
+    def failing(self) -> frozenset[str]:
+        """The parts that have a problem."""
+        return frozenset(self._problems)
 
     def late(self) -> None:
         """Note that a scrape had to be answered before this source was read."""

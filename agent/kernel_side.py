@@ -128,7 +128,7 @@ class KernelSide:
         }
 
     def _publish(self, namespaces: Mapping[str, Namespace]) -> None:
-        self._store.namespaces.put(namespaces)
+        self._store.namespaces.put(namespaces, complete=self._links.complete)
         self._rtnetlink.good(EVENTS)
 
     def _down(self, error: SourceError) -> None:

@@ -19,7 +19,7 @@ from agent.model.link import LinkCounters, LinkPatterns, Qdisc
 from agent.model.namespace import ConntrackTable, Namespace
 from agent.model.node import AgentFacts, Known, Node
 from agent.model.ovn import Northbound, OvnController, Release, Southbound
-from agent.model.switch import Switch
+from agent.model.switch import Switch, VswitchdProcess
 
 T = TypeVar("T")
 
@@ -39,20 +39,32 @@ class State(Generic[T]):
         self._clock = clock
         self._value: T | None = None
         self._lost_at: float | None = None
+        self.complete = False
+        """Whether it says all that there is, not only the part that was read so far."""
+        self.on_change: Callable[[], None] | None = None
+        """Called after each change, where somebody wants to know."""
 
-    def put(self, value: T) -> None:
+    def put(self, value: T, *, complete: bool = True) -> None:
         """Take what the subscription says now."""
         self._value = value
         self._lost_at = None
+        self.complete = complete
+        self._tell()
 
     def lost(self) -> None:
         """Begin to age: the subscription broke, the peer may come back with the same."""
         if self._lost_at is None:
             self._lost_at = self._clock()
+            self._tell()
 
     def withdraw(self) -> None:
         """Forget at once: the peer is gone."""
         self._value = None
+        self._tell()
+
+    def _tell(self) -> None:
+        if self.on_change is not None:
+            self.on_change()
 
     def known(self) -> Known[T]:
         """Return the value while it may be shown."""
@@ -140,6 +152,11 @@ class Store:
         self.conntrack_zones = Reading[Mapping[int, int]]("conntrack zones", clock)
         self.kernel_datapaths = Reading[tuple[KernelDatapath, ...]]("kernel datapaths", clock)
         self.domains = State[Domains]("domains", state_max_age_seconds, clock)
+        self.departed = State[frozenset[str]]("departed domains", state_max_age_seconds, clock)
+        """uuids of domains that have left for another node: they were stopped by a migration."""
+        self.vswitchd_process = State[VswitchdProcess](
+            "ovs-vswitchd's process", state_max_age_seconds, clock
+        )
         self.domain_counters = Reading[DomainCounters]("domain counters", clock)
         self.ovn_controller = Reading[OvnController]("ovn-controller", clock)
         # Of the ovn-controller that wrote the flows; they stay when it ends.

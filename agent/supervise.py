@@ -17,10 +17,20 @@ STEADY_SECONDS = 10.0
 
 
 class Backoff:
-    """Delays that double from try to try, with jitter so that a thousand nodes do not agree."""
+    """Delays that double from try to try, with jitter so that a thousand nodes do not agree.
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    Args:
+        clock: Monotonic seconds.
+        max_delay_seconds: The longest delay.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        max_delay_seconds: float = MAX_DELAY_SECONDS,
+    ) -> None:
         self._clock = clock
+        self._max_delay_seconds = max_delay_seconds
         self._delay_seconds = FIRST_DELAY_SECONDS
         self._next_try = 0.0
 
@@ -33,7 +43,7 @@ class Backoff:
         """Note a failed try and return how many seconds to wait before the next."""
         delay = self._delay_seconds * random.uniform(0.5, 1.0)  # noqa: S311 - not cryptography
         delay = max(delay, at_least_seconds)
-        self._delay_seconds = min(2 * self._delay_seconds, MAX_DELAY_SECONDS)
+        self._delay_seconds = min(2 * self._delay_seconds, self._max_delay_seconds)
         self._next_try = self._clock() + delay
         return delay
 

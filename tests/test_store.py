@@ -8,6 +8,10 @@ from tests.clock import Clock
 from tests.collectors import sample
 
 
+FOR_EVENTS = {"departed", "vswitchd_process"}
+"""No collector looks at these."""
+
+
 def state(clock: Clock) -> State[str]:
     return State("switch", 60.0, clock)
 
@@ -134,7 +138,8 @@ def test_a_view_has_every_fact_under_its_own_name() -> None:
     clock = Clock()
     store = Store(state_max_age_seconds=60, clock=clock)
     agent = AgentFacts("0", "0")
-    names = [name for name, fact in vars(store).items() if isinstance(fact, State | Reading)]
+    facts = [name for name, fact in vars(store).items() if isinstance(fact, State | Reading)]
+    names = [name for name in facts if name not in FOR_EVENTS]
     unknown = store.view(0, agent)
     proper = {
         "ovn_controller": "ovn-controller",
@@ -161,3 +166,25 @@ def test_a_view_has_the_patterns_of_links_that_the_store_was_made_with() -> None
     agent = AgentFacts("0", "0")
     assert Store(link_patterns=patterns).view(0, agent).link_patterns == patterns
     assert Store().view(0, agent).link_patterns == LinkPatterns()
+
+
+def test_whoever_wants_to_know_is_told_of_each_change_of_state_once() -> None:
+    told: list[str] = []
+    clock = Clock()
+    switch = state(clock)
+    switch.put("unheard")
+    switch.on_change = lambda: told.append(str(switch.known().value))
+    switch.put("a")
+    switch.lost()
+    switch.lost()
+    switch.withdraw()
+    assert told == ["a", "a", "None"]
+
+
+def test_state_says_whether_it_is_only_the_part_that_was_read_so_far() -> None:
+    switch = state(Clock())
+    assert not switch.complete
+    switch.put("a", complete=False)
+    assert not switch.complete
+    switch.put("b")
+    assert switch.complete

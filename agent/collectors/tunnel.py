@@ -18,14 +18,7 @@ from agent.families import Counter, Gauge, Output
 from agent.model.link import Link, Tunnel
 from agent.model.namespace import HOST
 from agent.model.node import Node
-
-TYPES = frozenset(
-    {
-        "bareudp", "erspan", "geneve", "gre", "gtpu", "ip6erspan", "ip6gre", "lisp", "srv6",
-        "stt", "vxlan",
-    }
-)  # fmt: skip
-"""Interface.type values of tunnels, ovs-vswitchd.conf.db(5) of 2.13 to 4.0."""
+from agent.model.switch import TUNNEL_TYPES
 
 INTERFACE = ("bridge", "interface")
 BFD_STATES = {"admin_down": 0, "down": 1, "init": 2, "up": 3}
@@ -86,7 +79,7 @@ def from_database(node: Node) -> Output:
     known = node.switch
     for bridge, _, interface in known.require().interfaces():
         labels = (bridge.name, interface.name)
-        if interface.type in TYPES:
+        if interface.type in TUNNEL_TYPES:
             options = interface.options
             yield ENDPOINT(
                 1,

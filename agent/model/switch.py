@@ -6,6 +6,14 @@ from dataclasses import dataclass, field
 from agent.model.bridge import LOCAL, LOCAL_IN_DATABASE
 from agent.model.ovn import LocalSettings
 
+TUNNEL_TYPES = frozenset(
+    {
+        "bareudp", "erspan", "geneve", "gre", "gtpu", "ip6erspan", "ip6gre", "lisp", "srv6",
+        "stt", "vxlan",
+    }
+)  # fmt: skip
+"""Interface.type values of tunnels, ovs-vswitchd.conf.db(5) of 2.13 to 4.0."""
+
 
 @dataclass(frozen=True, slots=True)
 class Bfd:
@@ -171,3 +179,17 @@ class Switch:
             for owner, _, interface in self.interfaces()
             if owner.name == bridge and interface.openflow_port is not None
         }
+
+
+@dataclass(frozen=True, slots=True)
+class VswitchdProcess:
+    """The ovs-vswitchd that made the newest control socket, ``<rundir>/ovs-vswitchd.<pid>.ctl``.
+
+    Attributes:
+        pid: As it stands in the socket's name: of the process's own pid namespace; ``None`` where
+            the name has another form.
+        socket: Inode and modification time (ns) of the socket, which another process makes anew.
+    """
+
+    pid: int | None
+    socket: tuple[int, int]

@@ -160,6 +160,7 @@ class HypervisorSource:
         before, self._told = self._told or Told({}), told
         self.health.configured = True
         if told is not before:
+            self._store.departed.put(told.left)
             self._store.domains.put(told.domains)
             parts = {f"domain {name}": error for name, error in told.problems.items()}
             self.health.keep_parts({EVENTS, STATISTICS, *parts})

@@ -29,6 +29,7 @@ LIFECYCLE = (
     "domain_crashed",
 )
 """virDomainEventType, by number; a number of a newer release is a change like any other."""
+STARTED, STOPPED = "domain_started", "domain_stopped"
 CHANGED = "domain_changed"
 CHANGES = {
     libvirt.VIR_DOMAIN_EVENT_ID_DEVICE_ADDED: "device_added",
@@ -114,9 +115,10 @@ def unsubscribe(connection: Any, callbacks: list[int]) -> None:
             continue  # the library has let go of it before it asked the other end
 
 
-def _on_lifecycle(_connection: Any, domain: Any, event: int, _detail: int, told: Told) -> None:
+def _on_lifecycle(_connection: Any, domain: Any, event: int, detail: int, told: Told) -> None:
     name = LIFECYCLE[event] if 0 <= event < len(LIFECYCLE) else CHANGED
-    told(Heard(name, domain.UUIDString(), changed=True))
+    left = name == STOPPED and detail == libvirt.VIR_DOMAIN_EVENT_STOPPED_MIGRATED
+    told(Heard(name, domain.UUIDString(), changed=True, left=left))
 
 
 def _on_event(_connection: Any, domain: Any, *rest: Any) -> None:

@@ -20,7 +20,7 @@ from agent.model.domain import DomainCounters
 from agent.sources.handover import Handover
 from agent.sources.hypervisor_domains import KnownDomains
 from agent.sources.hypervisor_errors import NOT_TEXT_ERRORS, errors
-from agent.sources.hypervisor_events import start_loop, subscribe, unsubscribe
+from agent.sources.hypervisor_events import STARTED, STOPPED, start_loop, subscribe, unsubscribe
 from agent.sources.hypervisor_words import Ask, Asking, Closed, Heard, Inbox, Stop, Told, Word
 from agent.wire.domain_stats import columns
 
@@ -35,6 +35,8 @@ MAX_WAITING = 2 * 16384
 (REMOTE_DOMAIN_LIST_MAX); when there are more, they are listed instead."""
 RELIST_SECONDS = 600.0
 """Some changes of a domain (virDomainUpdateDeviceFlags) make no event."""
+MAX_LEFT = 1000
+"""Domains that have moved to another node and are remembered for it."""
 SETTLE_SECONDS = 10.0
 """Between the first list and the second. A libvirtd that has just started lists what it knew before
 and ends, without an event, what it cannot take up again (qemuProcessReconnect)."""
@@ -71,6 +73,7 @@ class Session:
         self._events: Counter[str] = Counter()
         self._waiting: dict[str, None] = {}
         """uuids of domains to read, those that wait longest first."""
+        self._left: dict[str, None] = {}
         self._interfaces: tuple[tuple[str, str], ...] = ()
 
     def run(self) -> Never:
@@ -150,6 +153,7 @@ class Session:
                 raise SourceError(Reason.BROKEN, f"{self._uri}: the connection has ended")
             case Heard():
                 self._events[word.name] += 1
+                self._note_departure(word)
                 if word.changed:
                     self._waiting[word.uuid] = None
                     known.changed(word.uuid)
@@ -157,6 +161,15 @@ class Session:
                     self._handover.put(self._told, dict(self._events))
             case Ask():
                 self._answer(word, known)
+
+    def _note_departure(self, heard: Heard) -> None:
+        """Remember which domains have moved away: one that is gone does not say why."""
+        if heard.name in (STARTED, STOPPED):
+            self._left.pop(heard.uuid, None)
+        if heard.left:
+            self._left[heard.uuid] = None
+            if len(self._left) > MAX_LEFT:
+                del self._left[next(iter(self._left))]
 
     def _answer(self, ask: Ask, known: KnownDomains) -> None:
         answer: DomainCounters | SourceError
@@ -174,7 +187,7 @@ class Session:
         self._handover.say(lambda: ask.answer.set_result(answer))
 
     def _publish(self, known: KnownDomains) -> None:
-        now = Told(known.domains, known.problems, known.beyond)
+        now = Told(known.domains, known.problems, known.beyond, frozenset(self._left))
         if now != self._told:
             self._told = now
         self._handover.put(self._told, dict(self._events))

@@ -18,11 +18,19 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """An event of a domain; ``changed``: it has to be read again."""
+    """An event of a domain.
+
+    Attributes:
+        name: Its name in metrics.
+        uuid: The domain's.
+        changed: Whether the domain has to be read again.
+        left: It was stopped because it has moved to another node.
+    """
 
     name: str
     uuid: str
     changed: bool
+    left: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +89,13 @@ class Told:
         domains: By uuid; one whose XML cannot be read is there without interfaces and owner.
         problems: Why a domain cannot be read, by its name; another error each time it was tried.
         beyond: How many domains are left out because there are too many.
+        left: uuids of domains that have moved to another node, the last ones.
     """
 
     domains: Domains
     problems: Mapping[str, SourceError] = field(default_factory=dict)
     beyond: int = 0
+    left: frozenset[str] = frozenset()
 
 
 class Asking:

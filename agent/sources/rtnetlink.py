@@ -44,6 +44,8 @@ class RtnetlinkSource:
             ``namespace_added`` and ``namespace_removed``; configured once there is a namespace.
 
     Attributes:
+        complete: Whether all that was there when ``run`` was called is published; then all is
+            published once more.
         settled: Set once all that was there at the start is published or cannot be, or the
             subscription failed.
     """
@@ -58,6 +60,7 @@ class RtnetlinkSource:
         netns_health: SourceHealth,
     ) -> None:
         self.settled = asyncio.Event()
+        self.complete = False
         self._settings = settings
         self._rooms = rooms
         self._wants = wants
@@ -87,10 +90,16 @@ class RtnetlinkSource:
                 with contextlib.suppress(BlockingIOError):
                     os.write(self._tell, b"r")
 
+    def _settle(self) -> None:
+        """Take that the beginning is over."""
+        self.complete = True
+        self.settled.set()
+
     async def _run(self) -> Never:
         if self._stuck is not None and self._stuck.is_alive():
             raise SourceError(Reason.TIMEOUT, "links: the last attempt is still stuck")
-        handover = _Handover(self._publish, self._links_health, self._netns_health, self.settled)
+        self.complete = False
+        handover = _Handover(self._publish, self._links_health, self._netns_health, self._settle)
         # The thread ends when this end of the pipe is closed, and closes the other end itself: a
         # stuck thread that wakes up late then finds its own descriptor and nobody else's.
         try:
@@ -144,16 +153,22 @@ class _Handover(Handover[Mapping[str, Namespace]]):
         publish: Callable[[Mapping[str, Namespace]], None],
         links_health: SourceHealth,
         netns_health: SourceHealth,
-        settled: asyncio.Event,
+        settle: Callable[[], None],
     ) -> None:
         super().__init__(publish, self._count)
         self._links_health = links_health
         self._netns_health = netns_health
-        self._settled = settled
+        self._settle = settle
 
     def settled(self) -> None:
         """Take that the beginning is over."""
-        self.say(self._settled.set)
+        self.say(self._say_all)
+
+    def _say_all(self) -> None:
+        """Publish once more, now that it is all there was."""
+        self._settle()
+        if self._delivered is not None:
+            self._publish(self._delivered[0])
 
     def say_links(self, what: Callable[[SourceHealth], None]) -> None:
         """Take something to tell the health of source rtnetlink."""

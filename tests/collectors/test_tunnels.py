@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from agent.collectors import tunnel
-from agent.collectors.tunnel import COLLECTOR, TYPES
+from agent.collectors.tunnel import COLLECTOR
 from agent.families import Sample
 from agent.model.link import Link, LinkPatterns, Tunnel
 from agent.model.namespace import Namespace
 from agent.model.node import Known, Node
-from agent.model.switch import Bfd, Bridge, Interface, Port, Switch
+from agent.model.switch import TUNNEL_TYPES, Bfd, Bridge, Interface, Port, Switch
 from tests.collectors.links import AGENT, link, namespaces, node, page
 from tests.page import Series, of
 
@@ -52,7 +52,7 @@ def test_the_options_of_a_tunnel_that_name_its_key_are_found_in_either_form() ->
     assert key_of({}) == ""
 
 
-@pytest.mark.parametrize("kind", sorted(TYPES))
+@pytest.mark.parametrize("kind", sorted(TUNNEL_TYPES))
 def test_every_type_of_tunnel_of_the_switch_is_an_endpoint(kind: str) -> None:
     interface = Interface("tun0", type=kind, options={"remote_ip": "192.0.2.1", "dst_port": "7471"})
     assert of_database(interface) == {ENDPOINT: 1}
