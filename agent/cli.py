@@ -12,6 +12,7 @@ from agent.check import check
 from agent.collectors import NAMES
 from agent.daemon import run
 from agent.drops.command import DEFAULT_SECONDS, MAX_SECONDS, MIN_SECONDS, Question, drops
+from agent.events_side import require_library
 from agent.exposition.connections import ListenError
 from agent.exposition.web_config import WebConfigError
 from agent.once import once
@@ -46,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--format belongs to metrics")
     try:
         settings = config.from_process(options.config_file, _flags(options))
+        require_library(settings)
         level = "error" if options.command in QUIET else settings.log.level
         log.configure(level, settings.log.format)
         return _execute(options, settings)

@@ -33,6 +33,7 @@ from agent.sections import (
     Timeouts,
     Web,
 )
+from agent.sections_mqtt import Mqtt
 
 ENV_PREFIX = "DATAPLANE_AGENT_"
 ENV_DELIMITER = "__"
@@ -72,6 +73,7 @@ class Settings(BaseSettings):
     namespaces: Namespaces = Field(Namespaces(), description=Namespaces.__doc__)
     libvirt: Libvirt = Field(Libvirt(), description=Libvirt.__doc__)
     ovn: Ovn = Field(Ovn(), description=Ovn.__doc__)
+    mqtt: Mqtt = Field(Mqtt(), description=Mqtt.__doc__)
     identity: Identity = Field(Identity(), description=Identity.__doc__)
     timeouts: Timeouts = Field(Timeouts(), description=Timeouts.__doc__)
     limits: Limits = Field(Limits(), description=Limits.__doc__)

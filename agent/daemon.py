@@ -15,6 +15,7 @@ from agent.collectors import COLLECTORS
 from agent.collectors.base import Collector
 from agent.config import Settings
 from agent.errors import Reason, SourceError
+from agent.events_side import EventsSide
 from agent.exposition import systemd
 from agent.exposition.http import Exporter, serve
 from agent.exposition.pages import JOIN_SECONDS
@@ -54,9 +55,12 @@ class Agent:
     Args:
         settings: The configuration.
         from_figures: Ledgers begin at the flows' own figures: for one page without a before.
+        publishes: Events go to the broker, if one is named.
     """
 
-    def __init__(self, settings: Settings, *, from_figures: bool = False) -> None:
+    def __init__(
+        self, settings: Settings, *, from_figures: bool = False, publishes: bool = False
+    ) -> None:
         self.settings = settings
         self.collectors = tuple(chosen(settings))
         reads = {name for collector in self.collectors for name in collector.reads}
@@ -95,7 +99,9 @@ class Agent:
             settings, self.store, self.collectors, share, from_figures=from_figures
         )
         self._ovn = OvnSide(settings, self.store, self.collectors, share, self.switch_asked)
+        self._events = EventsSide(settings, self.store, publishes=publishes)
         health = (
+            *self._events.sources,
             self._hypervisor.health,
             *(self._openflow.health, self._ovsdb, self._unixctl.health),
             *self._kernel.sources,
@@ -120,6 +126,7 @@ class Agent:
             share_seconds=share,
             config_hash=settings.hash(),
         )
+        self.scraper.mqtt = self._events.facts
         self._readers = readers
         for reader in readers:
             reader.on_bug = self._on_bug
@@ -140,7 +147,11 @@ class Agent:
             self.store.domains.put({})
             self._hypervisor.settled.set()
         try:
-            async with self._kernel.running(self._on_bug), self._ovn.running(self._on_bug):
+            async with (
+                self._kernel.running(self._on_bug),
+                self._ovn.running(self._on_bug),
+                self._events.running(self.sources, self._on_bug),
+            ):
                 yield
         finally:
             for task in tasks:
@@ -235,7 +246,7 @@ async def run(settings: Settings) -> None:
     loop.set_exception_handler(LoopErrors())
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    agent = Agent(settings)
+    agent = Agent(settings, publishes=True)
     exporter = Exporter(
         agent.scraper,
         agent.status,

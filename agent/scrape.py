@@ -15,7 +15,7 @@ from agent.collectors.base import Collector
 from agent.errors import UnknownFactError
 from agent.families import Block, Sample, Suppressed
 from agent.health import SourceHealth
-from agent.model.node import AgentFacts, CollectorFacts, Node
+from agent.model.node import AgentFacts, CollectorFacts, MqttFacts, Node
 from agent.store import Store
 
 logger = log.get(__name__)
@@ -121,6 +121,8 @@ class Scraper:
         config_hash: str,
     ) -> None:
         self.collectors = collectors
+        self.mqtt: Callable[[], MqttFacts | None] = lambda: None
+        """How publishing does, for the agent's own collector."""
         self._store = store
         self._readers = readers
         self._sources = sources
@@ -188,6 +190,7 @@ class Scraper:
             sources=tuple(source.facts() for source in self._sources),
             collectors=tuple(each.facts for each in others),
             http_requests=dict(requests),
+            mqtt=self.mqtt(),
         )
         node = self._store.view(since, agent)
         return others + [self._run(each, node) for each in collectors if each.name == OWN]

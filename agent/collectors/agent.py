@@ -87,6 +87,18 @@ REQUESTS = Counter(
     "Requests answered before this one, by handler and status [agent].",
     labels=("handler", "code"),
 )
+MQTT_CONNECTED = Gauge(
+    "dataplane_agent_mqtt_connected",
+    "Whether events can be published, 1 or 0 [agent mqtt.host].",
+)
+MQTT_QUEUE = Gauge(
+    "dataplane_agent_mqtt_queue_length",
+    "Events that wait for the broker, at most mqtt.queue [agent].",
+)
+MQTT_DROPPED = Counter(
+    "dataplane_agent_mqtt_events_dropped_total",
+    "Events given up: the oldest beyond mqtt.queue, and those that the broker refused [agent].",
+)
 
 
 def sources(node: Node) -> Output:
@@ -119,11 +131,20 @@ def scrape(node: Node) -> Output:
         yield REQUESTS(count, handler, code)
 
 
+def mqtt(node: Node) -> Output:
+    """Yield how publishing does, where it is switched on."""
+    if (facts := node.agent.mqtt) is not None:
+        yield MQTT_CONNECTED(facts.connected)
+        yield MQTT_QUEUE(facts.queue_length)
+        yield MQTT_DROPPED(facts.events_dropped)
+
+
 COLLECTOR = Collector(
     "agent",
     (
         BUILD, CONFIG, CONFIGURED, UP, LAST_SUCCESS, READ_SECONDS, FAILURES, EVENTS, DEADLINE,
         THROTTLED, MIN_INTERVAL, SUCCESS, DURATION, SERIES, SERIES_LIMIT, SUPPRESSED, REQUESTS,
+        MQTT_CONNECTED, MQTT_QUEUE, MQTT_DROPPED,
     ),
-    (sources, scrape),
+    (sources, scrape, mqtt),
 )  # fmt: skip

@@ -80,14 +80,27 @@ class CollectorFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class MqttFacts:
+    """How publishing does. Dropped are events that no broker will ever get."""
+
+    connected: bool
+    queue_length: int
+    events_dropped: int
+
+
+@dataclass(frozen=True, slots=True)
 class AgentFacts:
-    """The agent about itself. ``http_requests`` counts by (handler, status code)."""
+    """The agent about itself.
+
+    ``http_requests`` counts by (handler, status code); ``mqtt`` is ``None`` where it is off.
+    """
 
     version: str
     config_hash: str
     sources: tuple[SourceFacts, ...] = ()
     collectors: tuple[CollectorFacts, ...] = ()
     http_requests: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    mqtt: MqttFacts | None = None
 
 
 @dataclass(frozen=True, slots=True)

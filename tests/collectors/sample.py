@@ -42,7 +42,7 @@ from agent.model.flow import (
 )
 from agent.model.kernel_datapath import KernelDatapath, Vport, ZoneLimit
 from agent.model.namespace import HOST, ConntrackTable
-from agent.model.node import AgentFacts, CollectorFacts, Known, Node, SourceFacts
+from agent.model.node import AgentFacts, CollectorFacts, Known, MqttFacts, Node, SourceFacts
 from agent.model.switch import Bfd, Bridge, Controller, Interface, Manager, Port, Switch
 from tests.collectors import sample_domains, sample_links, sample_ovn
 
@@ -522,6 +522,7 @@ AGENT = AgentFacts(
         CollectorFacts("flow", False, 0.002, 0, 250_000, 9),  # noqa: FBT003 - the same
     ),
     http_requests={("/metrics", "200"): 41, ("other", "404"): 2},
+    mqtt=MqttFacts(connected=True, queue_length=3, events_dropped=7),
 )
 
 

@@ -1,0 +1,315 @@
+"""Events over MQTT 5: one connection to a broker, at least once, in order, and nothing asked.
+
+aiomqtt waits for each confirmation with a deadline; paho below it never blocks in the event loop,
+because the connection is made elsewhere (``mqtt_socket``) and its socket does not wait. A broker
+that stands still costs the messages of one batch in its memory and a deadline; what comes
+meanwhile waits in the queue, which is bounded.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Never
+
+import aiomqtt
+from aiomqtt.exceptions import MqttConnectError
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from agent import log
+from agent.errors import Reason, SourceError
+from agent.events.document import Origin
+from agent.events.queue import Event, EventQueue
+from agent.exposition.mqtt_socket import MAX_PACKET_BYTES, Dialer, Guarded
+from agent.sections_mqtt import Mqtt
+from agent.supervise import Backoff, keep_running
+
+logger = log.get(__name__)
+
+BATCH = 20
+"""Messages on their way at once: what brokers allow without asking (paho, Mosquitto)."""
+MAX_DELAY_SECONDS = 30.0
+"""Between two tries: a broker that comes back has a thousand nodes to greet."""
+STOP_SECONDS = 1.0
+"""For what waits and the last word at the end of the process."""
+GIVE_UP_SECONDS = 0.5
+
+# Every lost connection is told once, by us; paho would tell it in several lines.
+_silent = logging.getLogger("agent.exposition.mqtt.silent")
+_silent.disabled = True
+
+
+class _StoppedError(Exception):
+    """The last word has been said."""
+
+
+class _Client(aiomqtt.Client):
+    """aiomqtt's client over a socket that is connected already.
+
+    Attributes:
+        refused: Messages that the broker did not accept, and ``refusal`` why not. aiomqtt takes
+            every answer for a confirmation.
+    """
+
+    def __init__(self, guarded: Guarded, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.refused = 0
+        self.refusal = ""
+        # paho's only place where a socket comes from; tests break when it is another.
+        self._client._create_socket = lambda: guarded  # type: ignore[method-assign] # noqa: SLF001
+
+    def _on_message(self, *_arguments: Any) -> None:
+        """Keep nothing: nothing was subscribed to."""
+
+    def _on_publish(
+        self,
+        client: Any,
+        userdata: Any,
+        mid: int,
+        reason_code: ReasonCode,
+        properties: Properties,
+    ) -> None:
+        if reason_code.is_failure:
+            self.refused += 1
+            self.refusal = str(reason_code)
+        super()._on_publish(client, userdata, mid, reason_code, properties)
+
+    def abandon(self) -> None:
+        """Close the socket without a word, so that the broker publishes the last will."""
+        self._client._sock_close()  # noqa: SLF001 - disconnect() would have to be read by the peer
+        if self._disconnected.done() and not self._disconnected.cancelled():
+            self._disconnected.exception()  # seen: asyncio would complain that nobody has
+
+
+class MqttPublisher:
+    """Publishes what is in a queue, and whether it does.
+
+    Args:
+        settings: Where the broker is.
+        origin: Writes documents.
+        queue: Of events.
+
+    Attributes:
+        connected: Whether the broker has accepted the connection and it is not known to be lost.
+    """
+
+    def __init__(self, settings: Mqtt, origin: Origin, queue: EventQueue) -> None:
+        self.connected = False
+        self._settings = settings
+        self._origin = origin
+        self._queue = queue
+        self._dialer = Dialer(settings)
+        self._topic = f"{settings.prefix}/{origin.node}"
+        self._stopping = False
+        self._refusal_told = False
+        self._said: Reason | None = None
+
+    @contextlib.asynccontextmanager
+    async def running(self, on_bug: Callable[[asyncio.Task[Any]], None]) -> AsyncIterator[None]:
+        """Publish; at the end say so, within 1.5 s whatever the broker does.
+
+        Args:
+            on_bug: Told when publishing ends; an exception in it is a bug.
+        """
+        task = asyncio.create_task(self._publish(), name="mqtt")
+        task.add_done_callback(on_bug)
+        try:
+            yield
+        finally:
+            self._stopping = True
+            self._queue.filled.set()
+            if self.connected:
+                await asyncio.wait({task}, timeout=STOP_SECONDS)
+            task.cancel()
+            # Not gather(): wait_for(), which aiomqtt uses, can lose a cancellation in Python 3.11.
+            await asyncio.wait({task}, timeout=GIVE_UP_SECONDS)
+
+    async def _publish(self) -> None:
+        with contextlib.suppress(_StoppedError):
+            await keep_running(
+                self._session, self._down, Backoff(max_delay_seconds=MAX_DELAY_SECONDS)
+            )
+
+    def _down(self, error: SourceError) -> None:
+        if error.reason is not self._said:
+            self._said = error.reason
+            logger.warning("mqtt down", reason=str(error.reason), detail=error.detail)
+
+    async def _session(self) -> Never:
+        """Connect, publish until that ends.
+
+        Raises:
+            SourceError: When the broker cannot be reached, refuses, is late, or hangs up.
+            _StoppedError: When it was told that this is the end.
+        """
+        way = await self._dialer.dial()
+        client = self._client(way.guarded, way.password)
+        try:
+            async with client:
+                try:
+                    await self._serve(client)
+                except BaseException:
+                    client.abandon()
+                    raise
+            raise _StoppedError
+        except aiomqtt.MqttError as error:
+            raise _source_error(self._where, error, way.guarded) from error
+        finally:
+            client.abandon()
+
+    @property
+    def _where(self) -> str:
+        return f"{self._settings.host}:{self._settings.broker_port}"
+
+    def _client(self, guarded: Guarded, password: str | None) -> _Client:
+        settings = self._settings
+        connect = _properties(PacketTypes.CONNECT, MaximumPacketSize=MAX_PACKET_BYTES)
+        will = self._origin.status(time.time(), online=False)
+        return _Client(
+            guarded,
+            settings.host or "",
+            settings.broker_port,
+            username=settings.username,
+            password=password,
+            logger=_silent,
+            identifier=settings.client_id or f"dataplane-agent-{self._origin.node}",
+            protocol=aiomqtt.ProtocolVersion.V5,
+            clean_start=True,
+            properties=connect,
+            keepalive=settings.keepalive_seconds,
+            timeout=settings.timeout_seconds,
+            max_inflight_messages=BATCH,
+            max_queued_outgoing_messages=BATCH,
+            max_queued_incoming_messages=1,
+            will=aiomqtt.Will(
+                f"{self._topic}/status",
+                will,
+                qos=settings.qos,
+                retain=True,
+                properties=_json(PacketTypes.WILLMESSAGE),
+            ),
+        )
+
+    async def _serve(self, client: _Client) -> None:
+        lost = asyncio.create_task(_until_lost(client), name="mqtt connection")
+        try:
+            await self._say(client, online=True)
+            self._up()
+            while not (self._stopping and not len(self._queue)):
+                await self._send_some(client, lost)
+            await self._say(client, online=False)
+        finally:
+            self.connected = False
+            self._queue.give_back()
+            lost.cancel()
+            await asyncio.gather(lost, return_exceptions=True)
+
+    def _up(self) -> None:
+        self.connected = True
+        self._said = None
+        logger.info("mqtt up", broker=self._where)
+
+    async def _say(self, client: _Client, *, online: bool) -> None:
+        document = self._origin.status(time.time(), online=online)
+        await self._publish_one(client, "status", document, retain=True)
+        self._note_refusals(client, 0)
+        client.refused = 0
+
+    async def _send_some(self, client: _Client, lost: "asyncio.Task[Never]") -> None:
+        """Wait for events and send the oldest, all at once; they arrive in their order."""
+        batch = self._queue.take(BATCH)
+        if not batch:
+            filled = asyncio.create_task(self._queue.filled.wait())
+            await asyncio.wait({filled, lost}, return_when=asyncio.FIRST_COMPLETED)
+            filled.cancel()
+            if lost.done():
+                lost.result()
+            return
+        sending = [asyncio.create_task(self._send(client, event)) for event in batch]
+        together: asyncio.Future[Any] = asyncio.gather(*sending, return_exceptions=True)
+        either: tuple[asyncio.Future[Any], ...] = (lost, together)
+        try:
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            sent = _leading(sending)
+        finally:
+            together.cancel()
+            await asyncio.gather(*sending, return_exceptions=True)
+        self._queue.confirm(sent)
+        self._note_refusals(client, client.refused)
+        client.refused = 0
+        if sent < len(batch):
+            if lost.done():
+                lost.result()
+            sending[sent].result()
+
+    async def _send(self, client: _Client, event: Event) -> None:
+        document = self._origin.event(event)
+        await self._publish_one(client, f"event/{event.change.kind}", document, retain=False)
+
+    async def _publish_one(
+        self, client: _Client, topic: str, document: bytes, *, retain: bool
+    ) -> None:
+        await client.publish(
+            f"{self._topic}/{topic}",
+            document,
+            qos=self._settings.qos,
+            retain=retain,
+            properties=_json(PacketTypes.PUBLISH),
+        )
+
+    def _note_refusals(self, client: _Client, events: int) -> None:
+        """A broker may let somebody in and still not let them publish: one line, and a counter."""
+        self._queue.refused(events)
+        if client.refusal and not self._refusal_told:
+            logger.warning("mqtt refused", broker=self._where, detail=client.refusal)
+        self._refusal_told = bool(client.refusal)
+
+
+async def _until_lost(client: _Client) -> Never:
+    """Wait for the end of a connection.
+
+    Raises:
+        aiomqtt.MqttError: Always: messages, which would come first, are not subscribed to.
+    """
+    async for _ in client.messages:
+        pass
+    raise aiomqtt.MqttError("no more messages")
+
+
+def _leading(sending: "list[asyncio.Task[None]]") -> int:
+    """Return how many, from the first on, are known to have arrived."""
+    for number, task in enumerate(sending):
+        if not task.done() or task.cancelled() or task.exception() is not None:
+            return number
+    return len(sending)
+
+
+def _json(packet: int) -> Properties:
+    return _properties(packet, PayloadFormatIndicator=1, ContentType="application/json")
+
+
+def _properties(packet: int, **values: int | str) -> Properties:
+    properties = Properties(packet)  # type: ignore[no-untyped-call] # paho's has no types
+    for name, value in values.items():
+        setattr(properties, name, value)
+    return properties
+
+
+def _source_error(where: str, error: aiomqtt.MqttError, guarded: Guarded) -> SourceError:
+    """Say in our words why a connection ended or was refused."""
+    code = getattr(error, "rc", None)
+    text = str(code) if isinstance(code, ReasonCode) else str(error)
+    if isinstance(error.__cause__, aiomqtt.MqttCodeError):
+        cause = error.__cause__.rc
+        text = str(cause) if isinstance(cause, ReasonCode) else str(error.__cause__)
+    elif error.__cause__ is not None:
+        text = f"what the broker sent cannot be read: {type(error.__cause__).__name__}"
+    reason = Reason.BROKEN
+    if isinstance(error, MqttConnectError):
+        reason = Reason.REFUSED
+    elif "timed out" in text:
+        reason = Reason.TIMEOUT
+    return SourceError(reason, f"{where}: {guarded.complaint or text}")
