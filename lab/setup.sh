@@ -14,6 +14,7 @@ needs=(
     "command -v promtool:prometheus"
     "command -v prometheus-node-exporter:prometheus-node-exporter"
     "command -v nsenter:util-linux"
+    "command -v systemd-analyze:systemd"
     "test -e /etc/libvirt/qemu.conf:libvirt-daemon-system"
     "command -v libvirtd:libvirt-daemon"
     "command -v virsh:libvirt-clients"
