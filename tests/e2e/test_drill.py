@@ -19,12 +19,21 @@ pytestmark = [
 ]
 
 CALM_SECONDS, BASELINE_SECONDS = 30.0, 300.0
-ROUNDS: tuple[tuple[tuple[str, ...], set[str]], ...] = (
-    (("unplug", "controller", "agent"), set()),
-    (("stop", "ovn-cut-off"), {"DataplaneScrapeDeadlineExceeded"}),
-    (("refuse", "flow-limit", "conntrack", "ovn-gone"), set()),
+ROUNDS = (
+    ("unplug", "controller", "agent"),
+    ("stop", "ovn-cut-off"),
+    ("refuse", "flow-limit", "conntrack", "ovn-gone"),
 )
-"""Faults of a round, and what else may come of them. The last has to know what is usual."""
+"""Faults that are on at the same time. Those of the last have to know what is usual."""
+LOADED = frozenset(
+    {
+        "DataplaneMainLoopSlow",
+        "DataplaneScrapeDeadlineExceeded",
+        "DataplaneScrapeNearDeadline",
+        "DataplaneSourceThrottled",
+    }
+)
+"""What is true of a machine that has other things to do."""
 
 
 @pytest.fixture(scope="module")
@@ -38,21 +47,19 @@ def ground() -> Iterator[Ground]:
 def _calm(ground: Ground, until: Callable[[float], bool]) -> None:
     began = time.monotonic()
     while not until(time.monotonic() - began):
-        assert ground.firing() == set()
+        assert ground.firing() <= LOADED
         assert time.monotonic() - began < BASELINE_SECONDS
         time.sleep(0.5)
 
 
-@pytest.mark.parametrize(("names", "also"), ROUNDS, ids=["+".join(names) for names, _ in ROUNDS])
-def test_the_alert_of_each_fault_fires_and_no_other(
-    ground: Ground, names: tuple[str, ...], also: set[str]
-) -> None:
+@pytest.mark.parametrize("names", ROUNDS, ids="+".join)
+def test_the_alert_of_each_fault_fires_and_no_other(ground: Ground, names: tuple[str, ...]) -> None:
     if "refuse" in names:
         _calm(ground, lambda _: ground.has_baseline())
     outcomes = ground.run(*(EXERCISES[name] for name in names))
     fired = {it.exercise.alert: it.seconds is not None for it in outcomes}
     assert fired == {EXERCISES[name].alert: True for name in names}
-    assert {other for it in outcomes for other in it.others} <= also
+    assert {other for it in outcomes for other in it.others} <= LOADED
 
 
 def test_alerts_have_bounds_of_the_faster_world() -> None:
