@@ -24,6 +24,9 @@ needs=(
     "command -v ovn-controller:ovn-host"
     "command -v mosquitto:mosquitto"
     "command -v mosquitto_sub:mosquitto-clients"
+    # the Helm chart's pod: a runtime of containers, and its default filter of system calls
+    "command -v runc:runc"
+    "test -e /usr/share/containers/seccomp.json:golang-github-containers-common"
     "command -v git:git"
     "test -e /etc/ssl/certs/ca-certificates.crt:ca-certificates"
     "$python -c 'import ensurepip, venv':python3-venv"

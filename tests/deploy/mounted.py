@@ -1,7 +1,6 @@
 """What kubelet does with a pod of the chart, as far as the agent can tell."""
 
 import http.client
-import os
 import socket
 import ssl
 from collections.abc import Mapping
@@ -32,7 +31,12 @@ class Mounted:
         self.container = chart.container(values)
         project(directory / "config", {"config.yaml": chart.settings_of(values)})
         if web:
-            project(directory / "web", web)
+            (mode,) = (
+                each["secret"]["defaultMode"]
+                for each in chart.pod(values)["volumes"]
+                if each["name"] == "web"
+            )
+            project(directory / "web", web, mode)
 
     @property
     def args(self) -> list[str]:
@@ -72,6 +76,13 @@ class Mounted:
 
     def get(self, path: str, scheme: str = "HTTP", headers: Mapping[str, str] | None = None) -> int:
         """Return the status of an answer."""
+        return self._ask(path, scheme, headers)[0]
+
+    def body(self, path: str) -> str:
+        """Return an answer."""
+        return self._ask(path, "HTTP", None)[1]
+
+    def _ask(self, path: str, scheme: str, headers: Mapping[str, str] | None) -> tuple[int, str]:
         if scheme == "HTTPS":
             anyone = ssl.create_default_context()
             anyone.check_hostname, anyone.verify_mode = False, ssl.CERT_NONE
@@ -82,10 +93,11 @@ class Mounted:
             made = http.client.HTTPConnection(NODE_IP, self.port, timeout=ANSWER_SECONDS)
         with closing(made) as connection:
             connection.request("GET", path, headers=dict(headers or {}))
-            return connection.getresponse().status
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode()
 
 
-def project(directory: Path, files: Mapping[str, str | bytes]) -> None:
+def project(directory: Path, files: Mapping[str, str | bytes], mode: int = 0o644) -> None:
     """Write files as kubelet does: links to ``..data``, which links to a directory with a date."""
     real = directory / "..2026_01_01_00_00_00.1"
     real.mkdir(parents=True)
@@ -93,5 +105,5 @@ def project(directory: Path, files: Mapping[str, str | bytes]) -> None:
     for name, content in files.items():
         file = real / name
         file.write_bytes(content.encode() if isinstance(content, str) else content)
-        os.chmod(file, 0o400)  # noqa: PTH101 - as defaultMode says
+        file.chmod(mode)
         (directory / name).symlink_to(Path("..data") / name)

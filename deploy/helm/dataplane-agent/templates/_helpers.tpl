@@ -62,7 +62,7 @@ allowPrivilegeEscalation: false, which root does not need. */}}
 {{- define "dataplane-agent.securityContext" -}}
 {{- $chosen := dict -}}
 {{- if eq .Values.profile "least" -}}
-{{- $chosen = dict "runAsUser" 65534 "runAsGroup" 65534 "runAsNonRoot" true "capabilities" (dict "drop" (list "ALL")) -}}
+{{- $chosen = dict "runAsUser" 65532 "runAsGroup" 65532 "runAsNonRoot" true "capabilities" (dict "drop" (list "ALL")) -}}
 {{- else -}}
 {{- $add := list "DAC_OVERRIDE" "SYS_ADMIN" "NET_ADMIN" -}}
 {{- if eq .Values.profile "full" }}{{ $add = append $add "SYS_PTRACE" }}{{ end -}}
