@@ -3,6 +3,7 @@
 import base64
 import gzip
 import os
+import re
 import tarfile
 import tomllib
 from pathlib import Path
@@ -152,6 +153,15 @@ def test_takes_what_a_parent_chart_hands_down() -> None:
 @pytest.mark.parametrize("name", helm_chart.written(), ids=lambda path: path.name)
 def test_what_is_written_from_the_values_is_up_to_date(name: Path) -> None:
     assert name.read_text() == helm_chart.written()[name], "run: make docs"
+
+
+def test_every_sample_of_the_readme_is_taken() -> None:
+    samples = re.findall(r"```yaml\n(.*?)```", (CHART / "README.md").read_text(), re.DOTALL)
+    *of_values, of_another_chart = samples
+    assert of_another_chart.startswith("relabelings:")
+    assert len(of_values) >= 5
+    for sample in of_values:
+        assert chart.of_kind(IMAGE + sample, "DaemonSet")
 
 
 def test_a_changed_configuration_is_a_new_pod_and_another_value_is_none() -> None:

@@ -78,6 +78,15 @@ def test_the_agent_has_what_the_values_say(tmp_path: Path) -> None:
     assert str(found.web.config_file).endswith("/web/web.yaml")
 
 
+def test_the_secret_of_the_broker_is_where_the_settings_look_for_it(tmp_path: Path) -> None:
+    values = chart.text_of("everything")
+    mqtt = settings(values, tmp_path).mqtt
+    (mount,) = (each for each in chart.container(values)["volumeMounts"] if each["name"] == "mqtt")
+    for file in (mqtt.password_file, mqtt.tls.ca_certificate):
+        assert file is not None
+        assert str(file.parent) == mount["mountPath"]
+
+
 def test_large_numbers_are_taken_as_older_releases_of_helm_write_them(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text("limits: {openflow_reply_bytes: 2.68435456e+08}")

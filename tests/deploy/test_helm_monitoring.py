@@ -25,6 +25,14 @@ WITH_FLOWS = IMAGE + "prometheus: {podMonitor: {enabled: true, flows: {enabled: 
 RULES = IMAGE + "prometheusRule: {enabled: true, migration: true}\n"
 OF_OPERATOR = ("namespace", "endpoint", "job", "instance")
 """Labels that the operator gives a target, of those that are left."""
+OF_POD = {
+    "__meta_kubernetes_pod_node_name": "compute07",
+    "namespace": "dataplane",
+    "endpoint": "metrics",
+    "job": "dataplane/dataplane-agent",
+    "pod": "dataplane-agent-x2f5c",
+    "container": "dataplane-agent",
+}
 CONFIGMAP_BYTES = 1 << 20
 
 
@@ -40,19 +48,29 @@ def endpoints(values: str) -> list[Any]:
     return found
 
 
-def relabeled(endpoint: Object, labels: dict[str, str]) -> dict[str, str]:
-    """Do what Prometheus does with the relabelings that the chart has."""
-    labels = dict(labels)
-    for each in endpoint["relabelings"]:
-        if each["action"] == "labeldrop":
-            dropped = each["regex"].split("|")
-            labels = {name: text for name, text in labels.items() if name not in dropped}
-        elif "sourceLabels" in each:
-            (source,) = each["sourceLabels"]
-            labels[each["targetLabel"]] = labels[source]
-        else:
-            labels[each["targetLabel"]] = each["replacement"]
-    return {name: text for name, text in labels.items() if not name.startswith("__")}
+def relabeled(endpoint: Object, directory: Path) -> dict[str, str]:
+    """Ask Prometheus which labels a target of this endpoint has.
+
+    What the operator makes of an endpoint is repeated here: snake_case, and its labels before.
+    """
+    names = {"sourceLabels": "source_labels", "targetLabel": "target_label"}
+    job = {
+        "job_name": "podMonitor/dataplane/dataplane-agent/0",
+        "metrics_path": endpoint["path"],
+        "scheme": endpoint["scheme"],
+        "params": endpoint.get("params", {}),
+        "static_configs": [{"targets": ["192.0.2.7:10978"], "labels": OF_POD}],
+        "relabel_configs": [
+            {names.get(key, key): value for key, value in each.items()}
+            for each in endpoint["relabelings"]
+        ],
+    }
+    file = directory / "prometheus.yaml"
+    file.write_text(yaml.safe_dump({"scrape_configs": [job]}))
+    command = ["promtool", "check", "service-discovery", "--timeout=1s", str(file)]
+    done = subprocess.run([*command, job["job_name"]], capture_output=True, text=True, check=True)
+    (target,) = json.loads(done.stdout)
+    return {name: text for name, text in target["labels"].items() if name[:2] != "__"}
 
 
 def groups(values: str) -> list[Any]:
@@ -96,18 +114,10 @@ def test_the_monitor_finds_the_pods_and_their_port() -> None:
     assert [each["port"] for each in endpoints(MONITOR)] == [port["name"]]
 
 
-def test_an_instance_is_a_node_and_outlives_its_pod() -> None:
-    of_operator = {
-        "__address__": "192.0.2.7:10978",
-        "__meta_kubernetes_pod_node_name": "compute07",
-        "namespace": "dataplane",
-        "endpoint": "metrics",
-        "job": "dataplane/dataplane-agent",
-        "pod": "dataplane-agent-x2f5c",
-        "container": "dataplane-agent",
-    }
+@pytest.mark.usefixtures("prometheus_installed")
+def test_an_instance_is_a_node_and_outlives_its_pod(tmp_path: Path) -> None:
     (endpoint,) = endpoints(MONITOR)
-    assert relabeled(endpoint, of_operator) == {
+    assert relabeled(endpoint, tmp_path) == {
         "namespace": "dataplane",
         "endpoint": "metrics",
         "job": "dataplane-agent",
@@ -122,15 +132,16 @@ def test_no_series_has_more_labels_than_are_allowed() -> None:
     assert monitor["spec"]["sampleLimit"] > Settings().limits.series
 
 
-def test_flows_are_scraped_by_one_endpoint_and_all_else_by_the_other() -> None:
+@pytest.mark.usefixtures("prometheus_installed")
+def test_flows_are_scraped_by_one_endpoint_and_all_else_by_the_other(tmp_path: Path) -> None:
     fast, slow = endpoints(WITH_FLOWS)
     left_out, taken = fast["params"]["exclude[]"], slow["params"]["collect[]"]
     assert set(left_out) | {"agent"} == set(taken)
     assert set(taken) <= set(NAMES)
-    jobs = [
-        relabeled(each, {"__meta_kubernetes_pod_node_name": "x"})["job"] for each in (fast, slow)
+    assert [relabeled(each, tmp_path)["job"] for each in (fast, slow)] == [
+        "dataplane-agent",
+        "dataplane-agent-flows",
     ]
-    assert jobs == ["dataplane-agent", "dataplane-agent-flows"]
     assert slow["interval"] == "60s"
 
 

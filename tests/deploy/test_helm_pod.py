@@ -174,3 +174,27 @@ def test_a_pod_without_capabilities_sees_the_switch_by_its_group(
         assert status["CapEff"] == status["CapBnd"] == mask()
         assert status["Uid"].split() == ["65532"] * 4
         assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
+
+
+def test_added_capabilities_are_nobodys_but_roots(host: Host, tmp_path: Path) -> None:
+    user = "securityContext: {runAsUser: 65532, runAsNonRoot: true}"
+    with pod(host, IMAGE + user, tmp_path) as agent:
+        agent.wait_for(*up("rtnetlink"))
+        status = agent.process()
+        assert status["CapBnd"] == mask("DAC_OVERRIDE", "NET_ADMIN", "SYS_ADMIN")
+        assert status["CapEff"] == status["CapPrm"] == mask()
+
+
+def test_without_propagation_a_new_namespace_is_a_file_and_missed(
+    host: Host, tmp_path: Path
+) -> None:
+    alone = "hostRunMount: {mountPropagation: None}"
+    with pod(host, IMAGE + alone, tmp_path) as agent:
+        agent.wait_for(*up("netns"))
+        host.add_namespace("qrouter-after")
+        page = agent.wait_for(
+            'dataplane_agent_source_failures_total{source="netns",reason="absent"}'
+        )
+        assert page['dataplane_agent_source_up{source="netns"}'] == 0
+        assert in_namespace(page, "qrouter-before")
+        assert not in_namespace(page, "qrouter-after")
