@@ -31,11 +31,11 @@ soak: setup
 	@PYTHONPATH=. .venv/bin/python tests/soak/links.py $(SOAK_CHANGES)
 	@PYTHONPATH=. .venv/bin/python tests/soak/instances.py $(SOAK_SECONDS)
 
-# dashboards/json and dashboards/rules, which are written from Python
+# dashboards/json and dashboards/rules, which are written from Python, and the Helm chart's copies
 dashboards: setup
 	@.venv/bin/python -m dashboards.build
 
-# the documentation that is written from the code
+# the documentation that is written from the code, and the Helm chart's schema
 docs: setup
 	@.venv/bin/python -m lab.docs
 
