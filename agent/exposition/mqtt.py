@@ -2,7 +2,7 @@
 
 aiomqtt waits for each confirmation with a deadline; paho below it never blocks in the event loop,
 because the connection is made elsewhere (``mqtt_socket``) and its socket does not wait. A broker
-that stands still costs the messages of one batch in its memory and a deadline; what comes
+that stands still costs a window of messages in memory and a deadline; what comes
 meanwhile waits in the queue, which is bounded.
 """
 
@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Never
 
@@ -29,7 +30,7 @@ from agent.supervise import Backoff, keep_running
 
 logger = log.get(__name__)
 
-BATCH = 20
+WINDOW = 20
 """Messages on their way at once: what brokers allow without asking (paho, Mosquitto)."""
 MAX_DELAY_SECONDS = 30.0
 """Between two tries: a broker that comes back has a thousand nodes to greet."""
@@ -103,6 +104,7 @@ class MqttPublisher:
         self._queue = queue
         self._dialer = Dialer(settings)
         self._topic = f"{settings.prefix}/{origin.node}"
+        self._content = _json(PacketTypes.PUBLISH)
         self._stopping = False
         self._refusal_told = False
         self._said: Reason | None = None
@@ -146,8 +148,9 @@ class MqttPublisher:
             _StoppedError: When it was told that this is the end.
         """
         way = await self._dialer.dial()
-        client = self._client(way.guarded, way.password)
+        client: _Client | None = None
         try:
+            client = self._client(way.guarded, way.password)
             async with client:
                 try:
                     await self._serve(client)
@@ -158,7 +161,9 @@ class MqttPublisher:
         except aiomqtt.MqttError as error:
             raise _source_error(self._where, error, way.guarded) from error
         finally:
-            client.abandon()
+            if client is not None:
+                client.abandon()
+            way.guarded.close()
 
     @property
     def _where(self) -> str:
@@ -181,8 +186,8 @@ class MqttPublisher:
             properties=connect,
             keepalive=settings.keepalive_seconds,
             timeout=settings.timeout_seconds,
-            max_inflight_messages=BATCH,
-            max_queued_outgoing_messages=BATCH,
+            max_inflight_messages=WINDOW,
+            max_queued_outgoing_messages=WINDOW,
             max_queued_incoming_messages=1,
             will=aiomqtt.Will(
                 f"{self._topic}/status",
@@ -198,8 +203,7 @@ class MqttPublisher:
         try:
             await self._say(client, online=True)
             self._up()
-            while not (self._stopping and not len(self._queue)):
-                await self._send_some(client, lost)
+            await self._send_all(client, lost)
             await self._say(client, online=False)
         finally:
             self.connected = False
@@ -215,35 +219,45 @@ class MqttPublisher:
     async def _say(self, client: _Client, *, online: bool) -> None:
         document = self._origin.status(time.time(), online=online)
         await self._publish_one(client, "status", document, retain=True)
-        self._note_refusals(client, 0)
-        client.refused = 0
+        self._note_refusals(client)
 
-    async def _send_some(self, client: _Client, lost: "asyncio.Task[Never]") -> None:
-        """Wait for events and send the oldest, all at once; they arrive in their order."""
-        batch = self._queue.take(BATCH)
-        if not batch:
-            filled = asyncio.create_task(self._queue.filled.wait())
-            await asyncio.wait({filled, lost}, return_when=asyncio.FIRST_COMPLETED)
-            filled.cancel()
-            if lost.done():
-                lost.result()
-            return
-        sending = [asyncio.create_task(self._send(client, event)) for event in batch]
-        together: asyncio.Future[Any] = asyncio.gather(*sending, return_exceptions=True)
-        either: tuple[asyncio.Future[Any], ...] = (lost, together)
+    async def _send_all(self, client: _Client, lost: "asyncio.Task[Never]") -> None:
+        """Send events as they come, a window of them at once; they arrive in their order.
+
+        A window that moves on with every confirmation, and not a batch: with nothing to send, the
+        acknowledgement of what came in waits 40 ms, and the broker's next answer waits for that.
+        """
+        sending: deque[asyncio.Task[None]] = deque()
         try:
-            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-            sent = _leading(sending)
+            while sending or len(self._queue) or not self._stopping:
+                room = WINDOW - len(sending)
+                events = self._queue.take(room)
+                sending.extend(asyncio.create_task(self._send(client, each)) for each in events)
+                await self._wait(lost, sending)
+                while sending and sending[0].done():
+                    sending[0].result()
+                    sending.popleft()
+                    self._queue.confirm(1)
+                if lost.done():
+                    lost.result()
+                self._note_refusals(client)
         finally:
-            together.cancel()
+            for task in sending:
+                task.cancel()
             await asyncio.gather(*sending, return_exceptions=True)
-        self._queue.confirm(sent)
-        self._note_refusals(client, client.refused)
-        client.refused = 0
-        if sent < len(batch):
-            if lost.done():
-                lost.result()
-            sending[sent].result()
+
+    async def _wait(
+        self, lost: "asyncio.Task[Never]", sending: "deque[asyncio.Task[None]]"
+    ) -> None:
+        """Wait for the oldest confirmation, for more to send where there is room, or the end."""
+        filled = asyncio.create_task(self._queue.filled.wait())
+        events: set[asyncio.Task[Any]] = {lost, *([sending[0]] if sending else [])}
+        if len(sending) < WINDOW:
+            events.add(filled)
+        try:
+            await asyncio.wait(events, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            filled.cancel()
 
     async def _send(self, client: _Client, event: Event) -> None:
         document = self._origin.event(event)
@@ -257,12 +271,13 @@ class MqttPublisher:
             document,
             qos=self._settings.qos,
             retain=retain,
-            properties=_json(PacketTypes.PUBLISH),
+            properties=self._content,
         )
 
-    def _note_refusals(self, client: _Client, events: int) -> None:
+    def _note_refusals(self, client: _Client) -> None:
         """A broker may let somebody in and still not let them publish: one line, and a counter."""
-        self._queue.refused(events)
+        self._queue.refused(client.refused)
+        client.refused = 0
         if client.refusal and not self._refusal_told:
             logger.warning("mqtt refused", broker=self._where, detail=client.refusal)
         self._refusal_told = bool(client.refusal)
@@ -277,14 +292,6 @@ async def _until_lost(client: _Client) -> Never:
     async for _ in client.messages:
         pass
     raise aiomqtt.MqttError("no more messages")
-
-
-def _leading(sending: "list[asyncio.Task[None]]") -> int:
-    """Return how many, from the first on, are known to have arrived."""
-    for number, task in enumerate(sending):
-        if not task.done() or task.cancelled() or task.exception() is not None:
-            return number
-    return len(sending)
 
 
 def _json(packet: int) -> Properties:

@@ -146,10 +146,12 @@ class Dialer:
             # Not wait_for() and not timeout(): in a task that is being cancelled Python 3.11's
             # lose the one or the other.
             await asyncio.wait({answer}, timeout=seconds)
-        finally:
-            if not answer.done():
-                answer.cancel()
-        if answer.cancelled():
+        except asyncio.CancelledError:
+            # What comes from now on is closed by ``_give``, what has come already is here.
+            if not answer.cancel() and answer.exception() is None:
+                answer.result().guarded.close()
+            raise
+        if answer.cancel():
             raise SourceError(Reason.TIMEOUT, f"{where}: no connection in {seconds:g} s")
         return answer.result()
 
