@@ -78,6 +78,28 @@ def test_the_agent_has_what_the_values_say(tmp_path: Path) -> None:
     assert str(found.web.config_file).endswith("/web/web.yaml")
 
 
+@pytest.mark.parametrize(
+    ("settings", "added", "sees_processes"),
+    [
+        ("", {"NET_ADMIN", "DAC_OVERRIDE", "SYS_ADMIN"}, True),
+        ("{ovs: {enabled: false}}", {"NET_ADMIN", "DAC_OVERRIDE", "SYS_ADMIN"}, True),
+        ("{ovs: {enabled: false}, ovn: {enabled: false}}", {"NET_ADMIN", "SYS_ADMIN"}, False),
+        ("{namespaces: {include: []}}", {"NET_ADMIN", "DAC_OVERRIDE"}, True),
+        (
+            "{ovs: {enabled: false}, ovn: {enabled: false, databases: {southbound: 'unix:/s'}}}",
+            {"NET_ADMIN", "DAC_OVERRIDE", "SYS_ADMIN"},
+            True,
+        ),
+    ],
+)
+def test_what_is_switched_off_has_no_rights(
+    settings: str, added: set[str], *, sees_processes: bool
+) -> None:
+    values = IMAGE + (f"config: {settings}" if settings else "")
+    assert set(chart.container(values)["securityContext"]["capabilities"]["add"]) == added
+    assert chart.pod(values)["hostPID"] == sees_processes
+
+
 def test_the_secret_of_the_broker_is_where_the_settings_look_for_it(tmp_path: Path) -> None:
     values = chart.text_of("everything")
     mqtt = settings(values, tmp_path).mqtt

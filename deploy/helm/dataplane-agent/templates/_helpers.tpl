@@ -54,7 +54,21 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 {{- end }}
 {{- end -}}
 
-{{/* User and capabilities by profile, under what securityContext says.
+{{/* Whether the node's Open vSwitch or ovn-controller is asked: "true" or nothing. */}}
+{{- define "dataplane-agent.asksDaemons" -}}
+{{- $ovs := .Values.config.ovs | default dict -}}
+{{- $ovn := .Values.config.ovn | default dict -}}
+{{- $off := and (eq (toString $ovs.enabled) "false") (eq (toString $ovn.enabled) "false") -}}
+{{- if or (not $off) (contains "unix:" (toJson $ovn)) -}}true{{- end -}}
+{{- end -}}
+
+{{/* Whether named namespaces are entered: "true" or nothing. */}}
+{{- define "dataplane-agent.entersNamespaces" -}}
+{{- $namespaces := .Values.config.namespaces | default dict -}}
+{{- if not (and (hasKey $namespaces "include") (empty $namespaces.include)) -}}true{{- end -}}
+{{- end -}}
+
+{{/* User and capabilities by profile and by what config leaves on, under what securityContext says.
 Kubernetes gives added capabilities to nobody but root: a process of another user begins without
 them, because they are not ambient. So it is root with all dropped but these, or a user with none.
 Without the prefix CAP_: with it the API server refuses SYS_ADMIN beside
@@ -64,15 +78,21 @@ allowPrivilegeEscalation: false, which root does not need. */}}
 {{- if eq .Values.profile "least" -}}
 {{- $chosen = dict "runAsUser" 65532 "runAsGroup" 65532 "runAsNonRoot" true "capabilities" (dict "drop" (list "ALL")) -}}
 {{- else -}}
-{{- $add := list "DAC_OVERRIDE" "SYS_ADMIN" "NET_ADMIN" -}}
+{{- $add := list "NET_ADMIN" -}}
+{{- if include "dataplane-agent.asksDaemons" . }}{{ $add = append $add "DAC_OVERRIDE" }}{{ end -}}
+{{- if include "dataplane-agent.entersNamespaces" . -}}
+{{- $add = append $add "SYS_ADMIN" -}}
 {{- if eq .Values.profile "full" }}{{ $add = append $add "SYS_PTRACE" }}{{ end -}}
+{{- end -}}
 {{- $chosen = dict "runAsUser" 0 "runAsGroup" 0 "runAsNonRoot" false "capabilities" (dict "drop" (list "ALL") "add" $add) -}}
 {{- end -}}
 {{- toYaml (mergeOverwrite $chosen (deepCopy .Values.securityContext)) -}}
 {{- end -}}
 
 {{- define "dataplane-agent.hostPID" -}}
-{{- kindIs "bool" .Values.hostPID | ternary .Values.hostPID (ne .Values.profile "least") -}}
+{{- $names := and (eq .Values.profile "full") (include "dataplane-agent.entersNamespaces" .) -}}
+{{- $wanted := and (ne .Values.profile "least") (or $names (include "dataplane-agent.asksDaemons" .)) -}}
+{{- kindIs "bool" .Values.hostPID | ternary .Values.hostPID (not (empty $wanted)) -}}
 {{- end -}}
 
 {{/* "s" where the agent speaks TLS, else nothing. */}}
