@@ -32,3 +32,11 @@ with open("pyproject.toml", "rb") as file:
     print(*tomllib.load(file)["project"]["optional-dependencies"][sys.argv[1]], sep="\n")
 PYTHON
 done
+# What makes packages and images, on a machine that has no more of the above: deploy/tree.sh.
+.venv/bin/python - <<'PYTHON' | compile --constraint=requirements-dev.lock \
+    --output-file=requirements-build.lock -
+import tomllib
+
+with open("pyproject.toml", "rb") as file:
+    print("build", "pip", *tomllib.load(file)["build-system"]["requires"], sep="\n")
+PYTHON
