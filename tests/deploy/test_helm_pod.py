@@ -17,6 +17,7 @@ from tests.deploy import chart, oci
 from tests.deploy.chart import IMAGE
 from tests.deploy.mounted import Mounted
 
+pytestmark = pytest.mark.node
 OF_SWITCH = ("ovsdb", "openflow", "unixctl")
 START = "ovs_vswitchd_start_time_seconds"
 BITS = {"DAC_OVERRIDE": 1, "NET_ADMIN": 12, "SYS_PTRACE": 19, "SYS_ADMIN": 21}
