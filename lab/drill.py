@@ -7,6 +7,7 @@ takes ten minutes of healthy traffic first and writes docs/alerts.md.
 
 import signal
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +28,7 @@ from lab.prometheus import Job, Prometheus
 from lab.traffic import Steady
 
 RULES = Path("dashboards/rules")
-PAGE = Path("docs/alerts.md")
+PAGE, WIDTH = Path("docs/alerts.md"), 100
 BY = 30
 INTERVAL_SECONDS = 2
 """Between scrapes, and between evaluations."""
@@ -46,18 +47,17 @@ ELSEWHERE = {"DATAPLANE_AGENT_NAMESPACES__EXCLUDE": '["*"]'}
 
 
 HEAD = """\
-# Alerts: a drill
-
 Written by `python -m lab.drill`: a real Prometheus with the rules of `dashboards/rules`, every
 duration of them divided by {by}, scrapes four agents every {interval} s: on the recorded compute
 node, on two chassis of OVN, and beside OVN's databases. What an alert may take is its `for`, its
 longest window, two scrapes and two evaluations, and {bfd:.0f} s where BFD has to find out first.
-The times are those of the faster world: with the rules as they are, `for` and window take {by}
-times as long.
+The times are those of the faster world: with the rules as they are, `for` and window take {by} times as
+long.
 
 In {healthy:.0f} s of healthy traffic no alert fired, but for {always}: the node was recorded with
 two ports that have no device. Then, one after the other:
-
+"""
+COLUMNS = """\
 | what goes wrong | alert | fired after | may take | others that fired |
 |---|---|---|---|---|
 """
@@ -322,14 +322,15 @@ def page(healthy_seconds: float, outcomes: Sequence[Outcome]) -> str:
         f"{', '.join(it.others) or '-'} |"
         for it in outcomes
     ]
-    head = HEAD.format(
-        by=BY,
-        interval=INTERVAL_SECONDS,
-        bfd=BFD_SECONDS,
-        healthy=healthy_seconds,
-        always=", ".join(sorted(ALWAYS)),
-    )
-    return head + "\n".join(rows) + "\n"
+    facts = {
+        "by": BY,
+        "interval": INTERVAL_SECONDS,
+        "bfd": BFD_SECONDS,
+        "healthy": healthy_seconds,
+        "always": ", ".join(sorted(ALWAYS)),
+    }
+    said = [textwrap.fill(each, WIDTH) for each in HEAD.format_map(facts).split("\n\n")]
+    return "\n\n".join(["# Alerts: a drill", *said, COLUMNS + "\n".join(rows)]) + "\n"
 
 
 def main() -> int:
