@@ -51,8 +51,8 @@ Written by `python -m lab.drill`: a real Prometheus with the rules of `dashboard
 duration of them divided by {by}, scrapes four agents every {interval} s: on the recorded compute
 node, on two chassis of OVN, and beside OVN's databases. What an alert may take is its `for`, its
 longest window, two scrapes and two evaluations, and {bfd:.0f} s where BFD has to find out first.
-The times are those of the faster world: with the rules as they are, `for` and window take {by} times as
-long.
+The times are those of the faster world: with the rules as they are, `for` and window take {by}
+times as long.
 
 In {healthy:.0f} s of healthy traffic no alert fired, but for {always}: the node was recorded with
 two ports that have no device. Then, one after the other:

@@ -120,8 +120,6 @@ def _restarting(node: ComputeNode) -> Iterator[None]:
     yield
 
 
-
-
 def _scan() -> traffic.Kind:
     """instance02 asks for one address after the other: each is a flow of the datapath."""
     numbers = count()

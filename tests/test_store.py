@@ -7,7 +7,6 @@ from agent.store import Reading, State, Store
 from tests.clock import Clock
 from tests.collectors import sample
 
-
 FOR_EVENTS = {"departed", "vswitchd_process"}
 """No collector looks at these."""
 
