@@ -3,7 +3,7 @@
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from email.message import Message
 from functools import partial
@@ -58,6 +58,7 @@ class Agent(Part):
         port: To listen on; the next free one if it is taken. 0: any.
         wait_ready: Return from ``start`` only when /readyz says yes.
         host: To run on, in its network and with its /run/netns; ``None``: where the lab runs.
+        program: The command that is the agent, up to its flags; that of the tree without it.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Agent(Part):
         port: int = 0,
         wait_ready: bool = True,
         host: Place | None = None,
+        program: Sequence[str] = (str(PROGRAM),),
     ) -> None:
         super().__init__()
         self.port = port
@@ -76,6 +78,7 @@ class Agent(Part):
         self._env = env
         self._wait_ready = wait_ready
         self._host = host
+        self._program = program
         self._daemon: Daemon | None = None
         self._last_log = ""
 
@@ -106,7 +109,7 @@ class Agent(Part):
         self._stack.callback(delete_directory, directory)
         command = [
             *(self._host.enter if self._host else ()),
-            str(PROGRAM),
+            *self._program,
             f"--ovs.rundir={self._rundir}",
             f"--web.listen-address=127.0.0.1:{self.port}",
             *self._arguments,
