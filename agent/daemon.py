@@ -177,7 +177,12 @@ class Agent:
     def status(self) -> dict[str, Any]:
         """Return what /status shows."""
         return status(
-            self.settings, self.store, self.sources, self.collectors, self._kernel.status()
+            self.settings,
+            self.store,
+            self.sources,
+            self.collectors,
+            self._kernel.status(),
+            self._events.status(),
         )
 
     def _follow_switch(self) -> asyncio.Task[Any]:

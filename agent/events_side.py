@@ -5,6 +5,7 @@ import contextlib
 import platform
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import asdict
 from typing import Any
 
 from agent import __version__
@@ -77,13 +78,21 @@ class EventsSide:
         self._all: tuple[SourceHealth, ...] = ()
         self._queue = EventQueue(settings.mqtt.queue)
         self._maker = EventMaker(self._look, self._queue.put)
-        self._connected: Callable[[], bool] = lambda: False
+        self._state: Callable[[], tuple[bool, SourceError | None]] = lambda: (False, None)
 
     def facts(self) -> MqttFacts | None:
         """Return what /metrics shows; ``None`` where nothing is published."""
         if not self._on:
             return None
-        return MqttFacts(self._connected(), len(self._queue), self._queue.dropped)
+        return MqttFacts(self._state()[0], len(self._queue), self._queue.dropped)
+
+    def status(self) -> dict[str, Any] | None:
+        """Return what /status shows, with the reason for the last failure; likewise."""
+        facts, (_, problem) = self.facts(), self._state()
+        if facts is None:
+            return None
+        told = {"reason": str(problem.reason), "detail": problem.detail} if problem else None
+        return {**asdict(facts), "problem": told}
 
     @contextlib.asynccontextmanager
     async def running(
@@ -104,7 +113,7 @@ class EventsSide:
         self._listen()
         origin = Origin(node_name(self._settings), uuid.uuid4().hex, __version__)
         publisher = MqttPublisher(self._settings.mqtt, origin, self._queue)
-        self._connected = lambda: publisher.connected
+        self._state = lambda: (publisher.connected, publisher.problem)
         tasks = list(self._tasks())
         for task in tasks:
             task.add_done_callback(on_bug)

@@ -22,6 +22,7 @@ def status(
     sources: tuple[SourceHealth, ...],
     collectors: tuple[Collector, ...],
     kernel: dict[str, Any],
+    mqtt: dict[str, Any] | None,
 ) -> dict[str, Any]:
     """Return it as it becomes JSON."""
     switch = store.switch.known().value
@@ -37,6 +38,7 @@ def status(
         "kernel": kernel,
         "flows": dict(_flows(store)),
         "ovn": _ovn(store),
+        "mqtt": mqtt,
         "open_errors": [
             {
                 "bridge": bridge.name,

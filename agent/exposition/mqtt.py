@@ -34,6 +34,9 @@ WINDOW = 20
 """Messages on their way at once: what brokers allow without asking (paho, Mosquitto)."""
 MAX_DELAY_SECONDS = 30.0
 """Between two tries: a broker that comes back has a thousand nodes to greet."""
+PROOF_SECONDS = 1.0
+"""A connection that ends sooner was none worth telling: Mosquitto 2.0.11 lets in whom its ACL does
+not let publish, and hangs up at the first event, again and again."""
 STOP_SECONDS = 1.0
 """For what waits and the last word at the end of the process."""
 GIVE_UP_SECONDS = 0.5
@@ -95,10 +98,12 @@ class MqttPublisher:
 
     Attributes:
         connected: Whether the broker has accepted the connection and it is not known to be lost.
+        problem: Why there was none the last time; ``None`` while there is one.
     """
 
     def __init__(self, settings: Mqtt, origin: Origin, queue: EventQueue) -> None:
         self.connected = False
+        self.problem: SourceError | None = None
         self._settings = settings
         self._origin = origin
         self._queue = queue
@@ -107,7 +112,7 @@ class MqttPublisher:
         self._content = _json(PacketTypes.PUBLISH)
         self._stopping = False
         self._refusal_told = False
-        self._said: Reason | None = None
+        self._down_told = False
 
     @contextlib.asynccontextmanager
     async def running(self, on_bug: Callable[[asyncio.Task[Any]], None]) -> AsyncIterator[None]:
@@ -136,8 +141,9 @@ class MqttPublisher:
             )
 
     def _down(self, error: SourceError) -> None:
-        if error.reason is not self._said:
-            self._said = error.reason
+        self.problem = error
+        if not self._down_told:
+            self._down_told = True
             logger.warning("mqtt down", reason=str(error.reason), detail=error.detail)
 
     async def _session(self) -> Never:
@@ -200,20 +206,23 @@ class MqttPublisher:
 
     async def _serve(self, client: _Client) -> None:
         lost = asyncio.create_task(_until_lost(client), name="mqtt connection")
+        proof: asyncio.TimerHandle | None = None
         try:
             await self._say(client, online=True)
-            self._up()
+            self.connected, self.problem = True, None
+            proof = asyncio.get_running_loop().call_later(PROOF_SECONDS, self._tell_up)
             await self._send_all(client, lost)
             await self._say(client, online=False)
         finally:
             self.connected = False
+            if proof is not None:
+                proof.cancel()
             self._queue.give_back()
             lost.cancel()
             await asyncio.gather(lost, return_exceptions=True)
 
-    def _up(self) -> None:
-        self.connected = True
-        self._said = None
+    def _tell_up(self) -> None:
+        self._down_told = False
         logger.info("mqtt up", broker=self._where)
 
     async def _say(self, client: _Client, *, online: bool) -> None:

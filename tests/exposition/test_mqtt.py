@@ -38,6 +38,7 @@ PATIENCE_SECONDS = STOP_SECONDS + GIVE_UP_SECONDS + 2
 @pytest.fixture(autouse=True)
 def _nothing_blocks_the_loop(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(supervise, "FIRST_DELAY_SECONDS", 0.05)
+    monkeypatch.setattr(mqtt, "PROOF_SECONDS", 0.1)
     with blockbuster_ctx(scanned_modules=["agent", "aiomqtt", "paho"]):
         yield
 
@@ -92,7 +93,9 @@ async def test_a_refused_login_is_one_line_with_the_reason_and_is_tried_again(
         assert line["detail"] == f"127.0.0.1:{peer.port}: Bad user name or password"
         peer.admits = GOOD
         await publishing.connected()
-        (line,) = ours(logged)
+        up: list[dict[str, Any]] = []
+        await until(lambda: up.extend(ours(logged)) or up)
+        (line,) = up
         assert (line["event"], line["level"]) == ("mqtt up", "info")
 
 
@@ -100,7 +103,7 @@ async def test_nobody_who_listens_is_refused_and_tried_again(logged: Logged) -> 
     peer = Peer()
     peer.port = free_port()
     async with Publishing(peer.port).running() as publishing:
-        await until(lambda: publishing.publisher._said is not None)
+        await until(lambda: publishing.publisher.problem is not None)
         (line,) = ours(logged)
         assert line["reason"] == "refused"
         async with peer.listening():
@@ -280,14 +283,38 @@ async def test_one_attempt_that_is_stuck_is_not_joined_by_others(
 
     monkeypatch.setattr(socket, "getaddrinfo", never)
     async with Publishing(1883, host="broker.example").running() as publishing:
-        await until(lambda: publishing.publisher._said is not None)
+        await until(lambda: publishing.publisher.problem is not None)
         await asyncio.sleep(3 * ANSWER_SECONDS)
         assert asked == 1
         (line,) = ours(logged)
         assert line["reason"] == "timeout"
         answer.set()
         await until(lambda: asked == 2)
-        await until(lambda: any(each["reason"] == "absent" for each in ours(logged)))
+        await until(lambda: _reason(publishing) == "absent")
+        assert ours(logged) == [], "one line for one time of being down"
+
+
+def _reason(publishing: Publishing) -> str:
+    problem = publishing.publisher.problem
+    return str(problem.reason) if problem else ""
+
+
+async def test_a_connection_that_ends_at_once_again_and_again_is_one_line(
+    peer: Peer, logged: Logged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mqtt, "PROOF_SECONDS", 60.0)
+
+    def hang_up(topic: str) -> int | None:
+        if "/event/" in topic:
+            peer.connections[-1].writer.transport.abort()
+        return GOOD
+
+    peer.accepts = hang_up
+    async with Publishing(peer.port).running() as publishing:
+        publishing.happen(1)
+        await until(lambda: len(peer.connections) > 3)
+        assert [each["event"] for each in ours(logged)] == ["mqtt down"]
+        assert len(publishing.queue) == 1
 
 
 async def test_a_password_file_that_is_not_there_is_told_and_looked_for_again(
@@ -295,7 +322,7 @@ async def test_a_password_file_that_is_not_there_is_told_and_looked_for_again(
 ) -> None:
     file = tmp_path / "password"
     async with Publishing(peer.port, username="a", password_file=file).running() as publishing:
-        await until(lambda: publishing.publisher._said is not None)
+        await until(lambda: publishing.publisher.problem is not None)
         (line,) = ours(logged)
         assert (line["reason"], str(file) in line["detail"]) == ("absent", True)
         assert peer.connections == []
@@ -309,7 +336,7 @@ async def test_a_password_that_is_no_text_is_not_quoted(
     file = tmp_path / "password"
     file.write_bytes(b"s3cret\xff")
     async with Publishing(peer.port, username="a", password_file=file).running() as publishing:
-        await until(lambda: publishing.publisher._said is not None)
+        await until(lambda: publishing.publisher.problem is not None)
         (line,) = ours(logged)
         assert line["reason"] == "malformed"
         assert "s3cret" not in str(line)
