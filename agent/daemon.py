@@ -270,7 +270,7 @@ async def run(settings: Settings) -> None:
         gc.freeze()
         systemd.notify("READY=1", READY_PATIENCE_SECONDS)
         try:
-            await _until(stop, agent)
+            await _until(stop, agent, exporter)
         finally:
             systemd.notify("STOPPING=1")
             await server.cleanup()
@@ -314,12 +314,12 @@ def raise_descriptor_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-async def _until(stop: asyncio.Event, agent: Agent) -> None:
+async def _until(stop: asyncio.Event, agent: Agent, exporter: Exporter) -> None:
     """Wait for a signal, or raise the bug that came first."""
     waiting = [asyncio.create_task(stop.wait()), asyncio.create_task(agent.bug())]
     interval = systemd.watchdog_interval_seconds()
     if interval is not None:
-        waiting.append(asyncio.create_task(systemd.feed_watchdog(interval)))
+        waiting.append(asyncio.create_task(systemd.feed_watchdog(interval, exporter.serves)))
     done, rest = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
     for task in rest:
         task.cancel()

@@ -34,7 +34,7 @@ class Press:
     def __init__(self, join_seconds: float = JOIN_SECONDS) -> None:
         self._join_seconds = join_seconds
         self._making: dict[Hashable, _Making] = {}
-        self._tasks: set[asyncio.Task[Page]] = set()
+        self._due: dict[asyncio.Task[Page], float] = {}
 
     async def page(self, key: Hashable, due: float, make: Callable[[], Awaitable[Page]]) -> Page:
         """Return a page that is being made, or make one.
@@ -61,22 +61,28 @@ class Press:
             or now - making.began > self._join_seconds
         ):
             task = asyncio.ensure_future(make())
-            self._tasks.add(task)
+            self._due[task] = due
             task.add_done_callback(lambda task: self._forget(key, task))
             making = self._making[key] = _Making(now, due, task)
         return await asyncio.shield(making.task)
 
+    def overdue_seconds(self) -> float:
+        """Return how long ago the oldest page that is still being made was due; 0 for none."""
+        oldest = min(self._due.values(), default=float("inf"))
+        return max(0.0, asyncio.get_running_loop().time() - oldest)
+
     def _forget(self, key: Hashable, task: asyncio.Task[Page]) -> None:
-        self._tasks.discard(task)
+        del self._due[task]
         making = self._making.get(key)
         if making is not None and making.task is task:
             del self._making[key]
 
     async def close(self) -> None:
         """Stop what is under way."""
-        for task in self._tasks:
+        tasks = list(self._due)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 @dataclass(slots=True)

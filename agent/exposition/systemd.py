@@ -3,7 +3,12 @@
 import asyncio
 import os
 import socket
+from collections.abc import Callable
 from typing import Never
+
+from agent import log
+
+logger = log.get(__name__)
 
 
 def notify(state: str, patience_seconds: float = 0.0) -> bool:
@@ -45,8 +50,19 @@ def watchdog_interval_seconds() -> float | None:
     return int(microseconds) / 2e6
 
 
-async def feed_watchdog(interval_seconds: float) -> Never:
-    """Tell systemd that the loop answers, for ever."""
+async def feed_watchdog(interval_seconds: float, serves: Callable[[], bool]) -> Never:
+    """Tell systemd for ever that the loop answers, as long as it is of use to anybody.
+
+    Args:
+        interval_seconds: Between two looks.
+        serves: Whether pages get done. If not, systemd is left to end the process.
+    """
+    said = False
     while True:
-        notify("WATCHDOG=1")
+        if serves():
+            notify("WATCHDOG=1")
+            said = False
+        elif not said:
+            logger.error("no page gets done", result="systemd is not told that all is well")
+            said = True
         await asyncio.sleep(interval_seconds)

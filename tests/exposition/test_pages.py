@@ -3,11 +3,14 @@
 import asyncio
 import gzip
 import socket
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from agent.collectors.base import Collector
+from agent.exposition import http
 from agent.exposition.connections import Limits
 from agent.exposition.pages import SLICE_BYTES, Courier, Press
 from agent.families import Gauge, Output
@@ -40,7 +43,7 @@ class Pages:
 
 def is_made(server: Server, pages: int) -> Callable[[], bool]:
     """Say whether so many pages are being made."""
-    return lambda: len(server.exporter._press._tasks) == pages
+    return lambda: len(server.exporter._press._due) == pages
 
 
 def running(server: Server, requests: int) -> Callable[[], bool]:
@@ -187,6 +190,51 @@ async def test_a_page_that_began_too_long_ago_is_joined_by_nobody() -> None:
     gate.open()
     await asyncio.gather(first, second)
     assert gate.ended == 2
+
+
+async def test_a_page_that_never_gets_done_is_noticed_and_one_that_is_under_way_is_not() -> None:
+    press = Press()
+    gate = Gate()
+
+    async def make() -> list[bytes]:
+        await gate()
+        return [b"page"]
+
+    now = asyncio.get_running_loop().time()
+    assert press.overdue_seconds() == 0
+    ahead = asyncio.create_task(press.page("ahead", now + 3600, make))
+    await until(lambda: gate.begun == 1)
+    assert press.overdue_seconds() == 0
+    late = asyncio.create_task(press.page("late", now - 40, make))
+    await until(lambda: gate.begun == 2)
+    assert press.overdue_seconds() >= 40
+    gate.open()
+    await asyncio.gather(ahead, late)
+    assert press.overdue_seconds() == 0
+
+
+async def test_pages_are_not_served_while_nothing_compresses_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The loop answers all the while: /healthz does."""
+    monkeypatch.setattr(http, "OVERDUE_SECONDS", 0.1)
+    pages = Pages(20_000)
+    pages.gate.open()
+    unblock = threading.Event()
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(1))
+    blocked = asyncio.create_task(asyncio.to_thread(unblock.wait))
+    try:
+        async with Server(pages.harness) as server:
+            headers = {TIMEOUT: "0.6", "Accept-Encoding": "gzip"}
+            asking = asyncio.create_task(server.get("/metrics?collect[]=large", headers))
+            await until(lambda: not server.exporter.serves())
+            assert (await server.get("/healthz")).status == 200
+            unblock.set()
+            assert gzip.decompress((await asking).body)
+            assert server.exporter.serves()
+    finally:
+        unblock.set()
+        await blocked
 
 
 async def test_an_error_reaches_all_who_wait() -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from agent.exposition.systemd import feed_watchdog, notify, watchdog_interval_seconds
+from tests.logs import Logged
 
 
 @pytest.fixture
@@ -103,10 +104,29 @@ def test_a_watchdog_for_another_process_is_not_ours(monkeypatch: pytest.MonkeyPa
 
 async def test_the_watchdog_is_fed_at_once_and_again(systemd: socket.socket) -> None:
     loop = asyncio.get_running_loop()
-    feeder = asyncio.create_task(feed_watchdog(0.01))
+    feeder = asyncio.create_task(feed_watchdog(0.01, lambda: True))
     try:
         for _ in range(3):
             assert await loop.sock_recv(systemd, 100) == b"WATCHDOG=1"
     finally:
         feeder.cancel()
         await asyncio.gather(feeder, return_exceptions=True)
+
+
+async def test_the_watchdog_is_not_fed_while_no_page_gets_done(
+    systemd: socket.socket, logged: Logged
+) -> None:
+    asked: list[bool] = []
+
+    def serves() -> bool:
+        asked.append(len(asked) >= 3)
+        return asked[-1]
+
+    feeder = asyncio.create_task(feed_watchdog(0.01, serves))
+    try:
+        assert await asyncio.get_running_loop().sock_recv(systemd, 100) == b"WATCHDOG=1"
+    finally:
+        feeder.cancel()
+        await asyncio.gather(feeder, return_exceptions=True)
+    assert asked[:4] == [False, False, False, True]
+    assert [each["event"] for each in logged()] == ["no page gets done"]
