@@ -31,7 +31,10 @@ from agent.supervise import Backoff, keep_running
 logger = log.get(__name__)
 
 WINDOW = 20
-"""Messages on their way at once: what brokers allow without asking (paho, Mosquitto)."""
+"""Messages on their way at once, fewer where the broker says so."""
+HEAD_BYTES = 31
+"""Of a message beside topic and document, at most: type and length 5, length of the topic 2, number
+2, properties 22 (MQTT 5.0, section 3.3)."""
 MAX_DELAY_SECONDS = 30.0
 """Between two tries: a broker that comes back has a thousand nodes to greet."""
 PROOF_SECONDS = 1.0
@@ -54,16 +57,37 @@ class _Client(aiomqtt.Client):
     """aiomqtt's client over a socket that is connected already.
 
     Attributes:
-        refused: Messages that the broker did not accept, and ``refusal`` why not. aiomqtt takes
-            every answer for a confirmation.
+        refused: Events that the broker did not accept or would not, and ``refusal`` why not.
+            aiomqtt takes every answer for a confirmation.
+        window: How many messages the broker takes at once.
     """
 
     def __init__(self, guarded: Guarded, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self.refused = 0
         self.refusal = ""
+        self.window = WINDOW
+        self._largest: int | None = None
         # paho's only place where a socket comes from; tests break when it is another.
         self._client._create_socket = lambda: guarded  # type: ignore[method-assign] # noqa: SLF001
+
+    def takes(self, topic: str, document: bytes) -> bool:
+        """Whether a message is not too large for the broker, which would hang up on it for ever."""
+        size = HEAD_BYTES + len(topic.encode()) + len(document)
+        return self._largest is None or size <= self._largest
+
+    def _on_connect(
+        self,
+        client: Any,
+        userdata: Any,
+        flags: Any,
+        reason_code: ReasonCode,
+        properties: Properties | None = None,
+    ) -> None:
+        """Note the broker's limits, MQTT 5.0, sections 3.2.2.3.3 and 3.2.2.3.6."""
+        self.window = min(WINDOW, getattr(properties, "ReceiveMaximum", WINDOW))
+        self._largest = getattr(properties, "MaximumPacketSize", None)
+        super()._on_connect(client, userdata, flags, reason_code, properties)
 
     def _on_message(self, *_arguments: Any) -> None:
         """Keep nothing: nothing was subscribed to."""
@@ -227,7 +251,8 @@ class MqttPublisher:
 
     async def _say(self, client: _Client, *, online: bool) -> None:
         document = self._origin.status(time.time(), online=online)
-        await self._publish_one(client, "status", document, retain=True)
+        await self._publish_one(client, f"{self._topic}/status", document, retain=True)
+        client.refused = 0  # no event
         self._note_refusals(client)
 
     async def _send_all(self, client: _Client, lost: "asyncio.Task[Never]") -> None:
@@ -239,10 +264,10 @@ class MqttPublisher:
         sending: deque[asyncio.Task[None]] = deque()
         try:
             while sending or len(self._queue) or not self._stopping:
-                room = WINDOW - len(sending)
+                room = client.window - len(sending)
                 events = self._queue.take(room)
                 sending.extend(asyncio.create_task(self._send(client, each)) for each in events)
-                await self._wait(lost, sending)
+                await self._wait(lost, sending, full=len(sending) >= client.window)
                 while sending and sending[0].done():
                     sending[0].result()
                     sending.popleft()
@@ -256,12 +281,12 @@ class MqttPublisher:
             await asyncio.gather(*sending, return_exceptions=True)
 
     async def _wait(
-        self, lost: "asyncio.Task[Never]", sending: "deque[asyncio.Task[None]]"
+        self, lost: "asyncio.Task[Never]", sending: "deque[asyncio.Task[None]]", *, full: bool
     ) -> None:
         """Wait for the oldest confirmation, for more to send where there is room, or the end."""
         filled = asyncio.create_task(self._queue.filled.wait())
         events: set[asyncio.Task[Any]] = {lost, *([sending[0]] if sending else [])}
-        if len(sending) < WINDOW:
+        if not full:
             events.add(filled)
         try:
             await asyncio.wait(events, return_when=asyncio.FIRST_COMPLETED)
@@ -270,13 +295,18 @@ class MqttPublisher:
 
     async def _send(self, client: _Client, event: Event) -> None:
         document = self._origin.event(event)
-        await self._publish_one(client, f"event/{event.change.kind}", document, retain=False)
+        topic = f"{self._topic}/event/{event.change.kind}"
+        if client.takes(topic, document):
+            await self._publish_one(client, topic, document, retain=False)
+        else:
+            client.refused += 1
+            client.refusal = f"{event.change.kind} is larger than the broker's largest packet"
 
     async def _publish_one(
         self, client: _Client, topic: str, document: bytes, *, retain: bool
     ) -> None:
         await client.publish(
-            f"{self._topic}/{topic}",
+            topic,
             document,
             qos=self._settings.qos,
             retain=retain,

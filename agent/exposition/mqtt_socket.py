@@ -21,6 +21,8 @@ MAX_PACKET_BYTES = 1 << 16
 """Of what a broker sends to somebody who has subscribed to nothing: answers with a line of text."""
 EXPECTED = frozenset({0x20, 0x40, 0x50, 0x70, 0xD0, 0xE0})
 """CONNACK, PUBACK, PUBREC, PUBCOMP, PINGRESP, DISCONNECT: MQTT 5.0, section 2.1.2."""
+UNASKED = 1
+"""Packets that answer none of ours: DISCONNECT. More of them would keep the event loop busy."""
 MAX_PASSWORD_BYTES = 1 << 16
 _CONTINUES, _LENGTH_BITS = 0x80, 28
 """Of a packet's length, which comes in pieces of seven bits: section 1.5.5."""
@@ -43,6 +45,8 @@ class Guarded:
         self._shift = 0
         self._size = 0
         self._left = 0
+        self._sent = 0
+        self._answers = 0
 
     def recv(self, size: int, /) -> bytes:
         """Receive part of a packet.
@@ -69,6 +73,9 @@ class Guarded:
         if not self._in_length:
             if byte & 0xF0 not in EXPECTED:
                 self._refuse(f"packet of type {byte >> 4}")
+            self._answers += 1
+            if self._answers > self._sent + UNASKED:
+                self._refuse("packet that answers nothing")
             self._in_length, self._shift, self._size = True, 0, 0
             return
         self._size |= (byte & ~_CONTINUES) << self._shift
@@ -84,7 +91,9 @@ class Guarded:
 
     def send(self, data: bytes | bytearray, /) -> int:
         """Send what there is room for."""
-        return self._socket.send(data)
+        sent = self._socket.send(data)
+        self._sent += 1
+        return sent
 
     def close(self) -> None:
         """Close it."""

@@ -14,7 +14,7 @@ from agent.exposition.mqtt import MqttPublisher
 from agent.sections_mqtt import Mqtt
 
 CONNECT, PUBLISH, PINGREQ, DISCONNECT = 1, 3, 12, 14
-CONNACK, PUBACK = b"\x20\x03\x00%c\x00", b"\x40\x03%c%c%c"
+CONNACK, PUBACK = b"\x20%c\x00%c%c%b", b"\x40\x03%c%c%c"
 GOOD = 0
 BAD_PASSWORD, NOT_AUTHORIZED, TAKEN_OVER = 0x86, 0x87, 0x8E
 ANSWER_SECONDS = 0.5
@@ -37,16 +37,20 @@ class Peer:
 
     Attributes:
         admits: Reason code of CONNACK; ``None``: no answer at all.
+        limits: Properties of CONNACK.
         accepts: Reason code of each PUBACK, by topic; ``None``: no answer.
         got: Topics and documents, all that were ever published to it.
+        sizes: Of all packets that brought them, in bytes.
         connections: All, the last one last.
     """
 
     def __init__(self) -> None:
         self.admits: int | None = GOOD
+        self.limits = b""
         self.accepts: Callable[[str], int | None] = lambda _topic: GOOD
         self.after_connack = b""
         self.got: list[tuple[str, dict[str, Any]]] = []
+        self.sizes: list[int] = []
         self.connections: list[Connection] = []
         self.port = 0
 
@@ -79,6 +83,8 @@ class Peer:
             while True:
                 head = (await reader.readexactly(1))[0]
                 body = await reader.readexactly(await _length(reader))
+                if head >> 4 == PUBLISH:
+                    self.sizes.append(1 + (1 if len(body) < 128 else 2) + len(body))
                 connection.packets.append(head >> 4)
                 self._answer(connection, head, body)
                 await writer.drain()
@@ -87,7 +93,9 @@ class Peer:
     def _answer(self, connection: Connection, head: int, body: bytes) -> None:
         match head >> 4:
             case 1 if self.admits is not None:
-                connection.send(CONNACK % self.admits + self.after_connack)
+                size = len(self.limits)
+                greeting = CONNACK % (3 + size, self.admits, size, self.limits)
+                connection.send(greeting + self.after_connack)
             case 3:
                 size = int.from_bytes(body[:2], "big")
                 topic, rest = body[2 : 2 + size].decode(), body[2 + size :]

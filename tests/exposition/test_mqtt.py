@@ -13,6 +13,7 @@ import pytest
 from blockbuster import blockbuster_ctx
 
 from agent import supervise
+from agent.events.change import MAX_CHARACTERS, Kind, change
 from agent.exposition import mqtt
 from agent.exposition.mqtt import GIVE_UP_SECONDS, STOP_SECONDS, WINDOW
 from agent.exposition.mqtt_socket import MAX_PACKET_BYTES
@@ -31,6 +32,7 @@ from tests.exposition.mqtt_peer import (
 )
 from tests.logs import Logged
 
+LIMIT_BYTES = 400
 PATIENCE_SECONDS = STOP_SECONDS + GIVE_UP_SECONDS + 2
 """For an end; the machine may be busy."""
 
@@ -193,6 +195,45 @@ async def test_events_that_the_broker_does_not_accept_are_dropped_and_told_once(
         assert [each["detail"] for each in refused] == ["Not authorized"]
 
 
+async def test_a_status_that_the_broker_does_not_accept_is_told_and_is_no_event(
+    peer: Peer, logged: Logged
+) -> None:
+    peer.accepts = lambda topic: NOT_AUTHORIZED if topic.endswith("/status") else GOOD
+    async with Publishing(peer.port).running() as publishing:
+        publishing.happen(1)
+        await until(lambda: peer.sequences == [1])
+        assert "mqtt refused" in [each["event"] for each in ours(logged)]
+    assert publishing.queue.dropped == 0
+
+
+async def test_a_broker_that_takes_fewer_at_once_gets_fewer(peer: Peer) -> None:
+    peer.limits = b"\x21\x00\x03"
+    peer.accepts = lambda topic: None if "/event/" in topic else GOOD
+    async with Publishing(peer.port).running() as publishing:
+        publishing.happen(10)
+        await until(lambda: len(peer.connections) == 2)
+        assert set(peer.sequences) == {1, 2, 3}
+        peer.accepts = lambda _topic: GOOD
+        await until(lambda: len(publishing.queue) == 0)
+    assert peer.sequences[-7:] == list(range(4, 11))
+
+
+async def test_an_event_that_is_too_large_for_the_broker_is_dropped_and_keeps_no_other_waiting(
+    peer: Peer, logged: Logged
+) -> None:
+    peer.limits = b"\x27" + LIMIT_BYTES.to_bytes(4, "big")
+    async with Publishing(peer.port).running() as publishing:
+        for size in (*range(1, MAX_CHARACTERS), 1):
+            publishing.queue.put([change(Kind.SOURCE_UP, source="s" * size)])
+            await asyncio.sleep(0)
+        await until(lambda: len(publishing.queue) == 0)
+        assert [each["event"] for each in ours(logged)].count("mqtt refused") == 1
+    assert LIMIT_BYTES - 10 < max(peer.sizes) <= LIMIT_BYTES
+    assert peer.sequences[-1] == MAX_CHARACTERS
+    assert len(peer.sequences) + publishing.queue.dropped == MAX_CHARACTERS
+    assert len(peer.connections) == 1
+
+
 HOSTILE = {
     "a packet of 256 MB": b"\x40\xff\xff\xff\x7f",
     "a length without end": b"\x40\xff\xff\xff\xff\xff",
@@ -205,6 +246,7 @@ HOSTILE = {
     "properties beyond the end": b"\x40\x04\x00\x01\x00\x7f",
     "a disconnection with a wrong code": b"\xe0\x01\x01",
     "half a packet, and silence": b"\x40\x7f\x00",
+    "answers that nobody asked for": b"\xd0\x00" * 1000,
     "HTTP": b"HTTP/1.1 400 Bad Request\r\n\r\n",
 }
 
@@ -224,12 +266,21 @@ async def test_what_a_broker_should_not_send_costs_the_connection_at_most(
         assert 1 in peer.sequences
 
 
-async def test_a_packet_too_large_is_told_as_such(peer: Peer, logged: Logged) -> None:
-    peer.after_connack = HOSTILE["a packet of 256 MB"]
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ("a packet of 256 MB", f"more than {MAX_PACKET_BYTES} bytes"),
+        ("answers that nobody asked for", "answers nothing"),
+    ],
+)
+async def test_what_a_broker_should_not_have_sent_is_told(
+    peer: Peer, logged: Logged, what: str, words: str
+) -> None:
+    peer.after_connack = HOSTILE[what]
     async with Publishing(peer.port).running():
         await until(lambda: len(peer.connections) > 1)
         down = next(each for each in ours(logged) if each["event"] == "mqtt down")
-        assert f"more than {MAX_PACKET_BYTES} bytes" in down["detail"]
+        assert words in down["detail"]
 
 
 @pytest.mark.parametrize("what", ["connection", "confirmation"])
