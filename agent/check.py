@@ -8,11 +8,16 @@ from agent.daemon import Agent
 from agent.exposition.web_config import load
 from agent.health import SourceHealth
 from agent.once import ask
+from agent.sources.own_rights import own_rights
 
+DENIED_SOCKET = (
+    "a right is missing: connecting takes the right to write to the socket, as its owner, as a"
+    " member of its group where the group may write, or CAP_DAC_OVERRIDE (docs/security.md)"
+)
 HINTS = {
     "absent": "is the service running, and does the path name its socket? (--ovs.rundir, --ovs.db)",
     "refused": "the socket is there, but nobody listens, or not for this protocol version",
-    "denied": "a right is missing: root's sockets take CAP_DAC_OVERRIDE",
+    "denied": DENIED_SOCKET,
     "timeout": "the peer is there but does not answer: stopped, or busy",
     "broken": "the peer ended the connection or answered with an error",
     "malformed": "the peer speaks something else",
@@ -20,11 +25,23 @@ HINTS = {
 """How to mend it, by reason, where the peer is a process with a socket."""
 KERNEL_HINTS = {
     "denied": (
-        "a right is missing: entering a namespace takes CAP_SYS_ADMIN, one that is a link to"
-        " /proc/PID/ns/net CAP_SYS_PTRACE as well, reading connections CAP_NET_ADMIN"
+        "no right of its own is needed for this: a filter of system calls or a security module"
+        " (seccomp, AppArmor, SELinux) says no"
     ),
 }
 """The same of the kernel: what else it says is all there is to say."""
+NETNS_HINTS = {
+    "denied": (
+        "a right is missing: entering a namespace takes CAP_SYS_ADMIN, one that is a link to"
+        " /proc/PID/ns/net CAP_SYS_PTRACE as well (docs/security.md)"
+    ),
+}
+CONNTRACK_HINTS = {
+    "denied": (
+        "a right is missing: entries by zone, and statistics where the kernel has no"
+        " /proc/net/stat/nf_conntrack, take CAP_NET_ADMIN (docs/security.md)"
+    ),
+}
 LIBVIRT_HINTS = {
     **HINTS,
     "absent": (
@@ -32,6 +49,10 @@ LIBVIRT_HINTS = {
         " installed? (--libvirt.uri)"
     ),
     "denied": "the read-only socket, or polkit's org.libvirt.unix.monitor, keeps this user out",
+    "broken": (
+        "the peer ended the connection or answered with an error; libvirt's library also fails for"
+        " a user that /etc/passwd does not have"
+    ),
 }
 
 OVN_DATABASE_HINTS = {
@@ -43,7 +64,9 @@ OVN_DATABASE_HINTS = {
     ),
 }
 HINTS_OF = {
+    "conntrack": CONNTRACK_HINTS,
     "libvirt": LIBVIRT_HINTS,
+    "netns": NETNS_HINTS,
     "ovn_controller": {
         **HINTS,
         "absent": "is ovn-controller running, and does ovn.rundir name its directory?",
@@ -70,6 +93,7 @@ async def check(settings: Settings) -> int:
         await ask(agent)
         await agent.scraper.scrape(settings.scrape.deadline_seconds)
     sys.stdout.write("configuration: good\n")
+    sys.stdout.write(f"rights: {own_rights()}\n")
     kernel = {source.name for source in agent.kernel_sources}
     sys.stdout.writelines(f"{line}\n" for line in lines(agent.sources, kernel))
     return 0 if all(source.up or not source.configured for source in agent.sources) else 1

@@ -36,6 +36,14 @@ def test_a_missing_right_is_named() -> None:
     assert "CAP_SYS_PTRACE" in text
     text = said(down("ovsdb", Reason.DENIED, "Permission denied"), kernel=False)
     assert "CAP_DAC_OVERRIDE" in text
+    text = said(down("conntrack", Reason.DENIED, "Operation not permitted"), kernel=True)
+    assert "CAP_NET_ADMIN" in text
+
+
+def test_where_no_right_is_needed_none_is_named() -> None:
+    text = said(down("rtnetlink", Reason.DENIED, "links: Permission denied"), kernel=True)
+    assert "CAP_" not in text
+    assert "seccomp" in text
 
 
 def test_a_socket_that_is_missing_is_asked_for_by_its_flag() -> None:

@@ -40,6 +40,9 @@ MESSAGES_PART = "messages"
 OPENING_PART = "opening"
 """Part of source rtnetlink: a room that the kernel lets nobody open, and all that wait behind."""
 
+SMALL_BUFFER = "room for few events: more needs CAP_NET_ADMIN"
+"""What is not missing, and makes overflows likelier while many links change."""
+
 
 class StoppedError(Exception):
     """The other end of the pipe was closed."""
@@ -318,6 +321,8 @@ class LinksThread:
         elif name == HOST:
             self._names.start()
             self._leave_gone()
+            notes = (SMALL_BUFFER,) if room.events.small else ()
+            self._receiver.say_links(lambda health: health.note(notes))
         if name == HOST and not known.too_many:
             self._receiver.say_links(lambda health: health.clear(ENTRIES_PART))
         self._entries_told.pop(name, None)

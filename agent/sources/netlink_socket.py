@@ -94,6 +94,8 @@ class NetlinkSocket:
         self._unfinished = False
         self.interrupted = False
         """Whether the list changed while ``datagrams`` read it the last time."""
+        self.small = False
+        """Whether ``subscribe`` got no more room for events than the kernel gives to everybody."""
         self._socket = socket.socket(
             socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol
         )
@@ -202,8 +204,10 @@ class NetlinkSocket:
         Raises:
             OSError: If the kernel refuses.
         """
-        with contextlib.suppress(PermissionError):  # without CAP_NET_ADMIN the default's size
+        try:
             self._socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, EVENT_BUFFER_BYTES)
+        except PermissionError:  # without CAP_NET_ADMIN the default's size
+            self.small = True
         if filtered:
             program = (len(filtered) // 8, filtered)
             self._attach(*program)

@@ -190,7 +190,8 @@ def test_check_says_what_is_missing(compute_node: ComputeNode, tmp_path: Path) -
     assert (good.returncode, good.stderr) == (0, "")
     said = good.stdout.splitlines()
     assert said[0] == "configuration: good"
-    assert said[1:] == sorted(said[1:])
+    assert said[1].startswith("rights: uid 0, ")
+    assert said[2:] == sorted(said[2:])
     assert {f"{source}: good" for source in (*OPEN_VSWITCH, "rtnetlink")} <= set(said)
     bad = command("check", f"--ovs.rundir={tmp_path}")
     assert (bad.returncode, bad.stderr) == (1, "")
