@@ -12,10 +12,13 @@ from tests.e2e.page import Page, labels_of, parse, value_of
 
 pytestmark = [pytest.mark.e2e, pytest.mark.node]
 
+ALONE = {"DATAPLANE_AGENT_NAMESPACES__INCLUDE": "[]"}
+"""Named namespaces of this machine are not the node's."""
+
 
 @pytest.fixture(scope="module")
 def agent(compute_node: ComputeNode) -> Iterator[Agent]:
-    with Agent(compute_node.rundir) as agent:
+    with Agent(compute_node.rundir, env=ALONE) as agent:
         up = 'dataplane_agent_source_up{source="conntrack"}'
         # The first scrape connects, and may come before the kernel's namespaces are open.
         wait_until(lambda: agent.metrics()[up], what="connection tracking to be read")
