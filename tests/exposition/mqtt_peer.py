@@ -15,6 +15,7 @@ from agent.sections_mqtt import Mqtt
 
 CONNECT, PUBLISH, PINGREQ, DISCONNECT = 1, 3, 12, 14
 CONNACK, PUBACK = b"\x20%c\x00%c%c%b", b"\x40\x03%c%c%c"
+RETAIN = 1
 GOOD = 0
 BAD_PASSWORD, NOT_AUTHORIZED, TAKEN_OVER = 0x86, 0x87, 0x8E
 ANSWER_SECONDS = 0.5
@@ -40,6 +41,7 @@ class Peer:
         limits: Properties of CONNACK.
         accepts: Reason code of each PUBACK, by topic; ``None``: no answer.
         got: Topics and documents, all that were ever published to it.
+        kept: Topics with a message that the broker is to keep.
         sizes: Of all packets that brought them, in bytes.
         connections: All, the last one last.
     """
@@ -50,6 +52,7 @@ class Peer:
         self.accepts: Callable[[str], int | None] = lambda _topic: GOOD
         self.after_connack = b""
         self.got: list[tuple[str, dict[str, Any]]] = []
+        self.kept: set[str] = set()
         self.sizes: list[int] = []
         self.connections: list[Connection] = []
         self.port = 0
@@ -100,6 +103,8 @@ class Peer:
                 size = int.from_bytes(body[:2], "big")
                 topic, rest = body[2 : 2 + size].decode(), body[2 + size :]
                 packet, rest = rest[:2], rest[2:]
+                if head & RETAIN:
+                    self.kept.add(topic)
                 self.got.append((topic, json.loads(rest[1 + rest[0] :])))
                 answer = self.accepts(topic)
                 if answer is not None:
