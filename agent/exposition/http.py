@@ -1,7 +1,7 @@
 """The HTTP server: /metrics, health, /status and a page of links.
 
-A scrape is answered 200 by its deadline with what is known by then. Health answers as long as
-the loop does; readiness as soon as /metrics can be answered, whatever the peers do.
+A scrape is answered 200 by its deadline with what is known by then. Health and readiness are good
+as soon and as long as /metrics can be answered, whatever the peers do.
 """
 
 import asyncio
@@ -101,7 +101,7 @@ class Exporter:
         return app
 
     def serves(self) -> bool:
-        """Whether pages that are asked for get done, for systemd's watchdog."""
+        """Whether pages that are asked for get done; systemd's watchdog asks, and /healthz."""
         return self._press.overdue_seconds() < OVERDUE_SECONDS
 
     async def _close(self, _app: web.Application) -> None:
@@ -188,7 +188,13 @@ class Exporter:
         return known - exclude if exclude else None
 
     async def healthy(self, _request: web.Request) -> web.Response:
-        """Say that the loop answers; with one process that is also all /metrics needs."""
+        """Say that the loop answers and pages get done: with one process, all that can be asked.
+
+        Raises:
+            web.HTTPServiceUnavailable: If a page never gets done: only a start mends that.
+        """
+        if not self.serves():
+            raise web.HTTPServiceUnavailable(text="no page gets done\n")
         return web.Response(text="ok\n")
 
     async def status(self, _request: web.Request) -> web.Response:
