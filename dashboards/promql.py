@@ -72,16 +72,36 @@ def busiest(count: int, counter: str, *matchers: str) -> str:
     return f"({rate(counter, *matchers)} and topk({count}, {grown}))"
 
 
+def busiest_once(labels: str, count: int, counter: str, *matchers: str) -> str:
+    """Return the same of what every job shows of a node: by node and these labels, once."""
+    grown = by(labels, f"increase({level(counter, *matchers)}[$__range] @ end())", "max")
+    return f"({by(labels, rate(counter, *matchers), 'max')} and topk({count}, {grown}))"
+
+
 def largest(count: int, gauge: str, *matchers: str) -> str:
     """Return those that were largest at some time of all that is shown."""
     selected = level(gauge, *matchers)
     return f"({selected} and topk({count}, max_over_time({selected}[$__range] @ end())))"
 
 
+def largest_once(labels: str, count: int, gauge: str, *matchers: str) -> str:
+    """Return the same of what every job shows of a node: by node and these labels, once."""
+    selected = level(gauge, *matchers)
+    most = by(labels, f"max_over_time({selected}[$__range] @ end())", "max")
+    return f"({by(labels, selected, 'max')} and topk({count}, {most}))"
+
+
 def lowest(count: int, gauge: str, *matchers: str) -> str:
     """Return those that were lowest at some time of all that is shown: of states, the worst."""
     selected = level(gauge, *matchers)
     return f"({selected} and bottomk({count}, min_over_time({selected}[$__range] @ end())))"
+
+
+def lowest_once(labels: str, count: int, gauge: str, *matchers: str) -> str:
+    """Return the same of what every job shows of a node: by node and these labels, once."""
+    selected = level(gauge, *matchers)
+    least = by(labels, f"min_over_time({selected}[$__range] @ end())", "min")
+    return f"({by(labels, selected, 'min')} and bottomk({count}, {least}))"
 
 
 def recorded(record: str) -> str:
@@ -92,3 +112,13 @@ def recorded(record: str) -> str:
 def worst(record: str, how: str = "topk") -> str:
     """Return the ten largest that a rule has recorded, at each time; ``bottomk``: the smallest."""
     return f"{how}(10, {recorded(record)})"
+
+
+def worst_nodes(record: str, how: str) -> str:
+    """Return the ten nodes with most of what a rule has recorded by job.
+
+    Args:
+        record: Of each job of a node.
+        how: Jobs of a node together: ``sum`` or ``max``.
+    """
+    return f"topk(10, {by('', recorded(record), how)})"

@@ -4,20 +4,30 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 
 from dashboards import panels as p
 from dashboards.frame import Row, board, nodes, to, whose
-from dashboards.promql import busiest, by, largest, level, lowest, of_those, rate
+from dashboards.promql import (
+    busiest_once,
+    by,
+    largest_once,
+    level,
+    lowest_once,
+    of_those,
+    rate,
+)
 
 SOURCE, COLLECTOR, NODE = "{{instance}} {{source}}", "{{instance}} {{collector}}", "{{instance}}"
 UP = by("source", level("dataplane_agent_source_up"), "max")
 EXPECTED = by("source", level("dataplane_agent_source_configured"), "max")
 MISSING = f"(1 - {UP}) * on (cluster, instance, source) {EXPECTED}"
-WORST = by("source", lowest(40, "dataplane_agent_source_up"), "max")
+WORST = lowest_once("source", 40, "dataplane_agent_source_up")
 FAILED = "dataplane_agent_scrape_collector_success"
 READ, READINGS = (
-    by("source", rate(f"dataplane_agent_source_read_seconds_{part}")) for part in ("sum", "count")
+    by("source", rate(f"dataplane_agent_source_read_seconds_{part}"), "avg")
+    for part in ("sum", "count")
 )
 LAST = by("source", level("dataplane_agent_source_last_success_timestamp_seconds"), "max")
-SERIES = by("collector", largest(20, "dataplane_agent_series"), "max")
+SERIES = largest_once("collector", 20, "dataplane_agent_series")
 LIMIT = by("collector", level("dataplane_agent_series_limit"), "max")
+ANSWERS = by("handler, code", rate("dataplane_agent_http_requests_total"), "max")
 FILES, FILES_LIMIT = (by("", level(f"process_{what}_fds"), "max") for what in ("open", "max"))
 
 
@@ -62,7 +72,7 @@ AGENTS = (
         "Different settings",
         "How many different sets of settings these agents run with.",
         p.COUNT,
-        f"count(count by (hash) ({level('dataplane_agent_config_info')}))",
+        f"count(group by (hash) ({level('dataplane_agent_config_info')}))",
         ((2, p.WARN),),
     ),
     p.table(
@@ -103,7 +113,10 @@ SOURCES = (
         "Failures",
         "Failed tries to read a source, by reason, of those with most.",
         p.EVENTS,
-        (busiest(10, "dataplane_agent_source_failures_total"), f"{SOURCE} {{{{reason}}}}"),
+        (
+            busiest_once("source, reason", 10, "dataplane_agent_source_failures_total"),
+            f"{SOURCE} {{{{reason}}}}",
+        ),
         bounds=p.LOSS,
     ),
     p.graph(
@@ -119,21 +132,21 @@ SOURCES = (
         "To spare a source's peer: its share of time was spent, or it was slow (flows.duty_cycle,"
         " flows.busy_echo_seconds). What it would have said is absent.",
         p.EVENTS,
-        (busiest(10, "dataplane_agent_source_throttled_total"), SOURCE),
+        (busiest_once("source", 10, "dataplane_agent_source_throttled_total"), SOURCE),
         bounds=p.LOSS,
     ),
     p.graph(
         "Distance of scrapes that a source allows",
         "At this distance every reading is allowed; scraped more often, some are left out.",
         p.SECONDS,
-        (largest(20, "dataplane_agent_source_min_interval_seconds"), SOURCE),
+        (largest_once("source", 20, "dataplane_agent_source_min_interval_seconds"), SOURCE),
         bounds=((15, p.WARN), (60, p.BAD)),
     ),
     p.graph(
         "Scrapes that did not wait for a source",
         "Scrapes that were answered at their deadline without a source that was late.",
         p.EVENTS,
-        (busiest(10, "dataplane_agent_scrape_deadline_exceeded_total"), SOURCE),
+        (busiest_once("source", 10, "dataplane_agent_scrape_deadline_exceeded_total"), SOURCE),
         bounds=p.LOSS,
     ),
     p.graph(
@@ -141,7 +154,10 @@ SOURCES = (
         "Changes that sources have told of. Overflow: the kernel had too many, and all was read"
         " again.",
         p.EVENTS,
-        (busiest(20, "dataplane_agent_events_total"), f"{SOURCE} {{{{event}}}}"),
+        (
+            busiest_once("source, event", 20, "dataplane_agent_events_total"),
+            f"{SOURCE} {{{{event}}}}",
+        ),
     ),
 )
 
@@ -158,21 +174,24 @@ SCRAPES = (
         "Series that are left out",
         "By the rules of flows.select, or by the limit.",
         p.COUNT,
-        (by("collector", largest(20, "dataplane_agent_series_suppressed"), "max"), COLLECTOR),
+        (largest_once("collector", 20, "dataplane_agent_series_suppressed"), COLLECTOR),
         bounds=((1, p.WARN),),
     ),
     p.graph(
         "Time to write the page",
         "How long a collector computed in a scrape, without reading.",
         p.SECONDS,
-        (largest(20, "dataplane_agent_scrape_collector_duration_seconds"), COLLECTOR),
+        (
+            largest_once("collector", 20, "dataplane_agent_scrape_collector_duration_seconds"),
+            COLLECTOR,
+        ),
     ).span(p.HALF),
     p.graph(
         "Answers",
         "HTTP requests that were answered, by page and status.",
         p.EVENTS,
         (
-            f"sum by (handler, code) ({rate('dataplane_agent_http_requests_total')})",
+            f"sum by (handler, code) ({ANSWERS})",
             "{{handler}} {{code}}",
         ),
     ).span(p.HALF),
@@ -183,13 +202,13 @@ PROCESS = (
         "CPU",
         "Of one processor.",
         p.SHARE,
-        (busiest(20, "process_cpu_seconds_total"), NODE),
+        (busiest_once("", 20, "process_cpu_seconds_total"), NODE),
     ),
     p.graph(
         "Memory",
         "What the process holds in memory.",
         p.BYTES,
-        (largest(20, "process_resident_memory_bytes"), NODE),
+        (largest_once("", 20, "process_resident_memory_bytes"), NODE),
     ),
     p.share(
         "Open files against their limit",

@@ -5,7 +5,7 @@ from grafana_foundation_sdk.models.dashboard import Dashboard
 from dashboards import panels as p
 from dashboards.boards.fleet_limits import DATAPATHS, INSTANCE, LIMITS, TUNNELS, TUNNELS_DOWN
 from dashboards.frame import Row, board, to, whose
-from dashboards.promql import by, recorded, worst
+from dashboards.promql import by, recorded, worst_nodes
 
 NODES = "job:dataplane_agents:count"
 NODE = to("node", node="${__value.raw}")
@@ -86,7 +86,7 @@ HEALTH = (
         "Duration of a scrape, of as long as the agent may take. At 100 % it answers without what"
         " is not there yet.",
         p.SHARE,
-        (worst("instance:dataplane_agent_scrape_duration:ratio"), INSTANCE),
+        (worst_nodes("instance:dataplane_agent_scrape_duration:ratio", "max"), INSTANCE),
         bounds=p.FULL,
     ),
     p.table(
@@ -94,7 +94,7 @@ HEALTH = (
         "A click leads to it.",
         (
             by("", MISSING, "max"),
-            by("", recorded(DROPPED), "max"),
+            by("", recorded(DROPPED)),
             by("", recorded(TUNNELS_DOWN), "max"),
             by("", recorded("instance_datapath:ovs_datapath_hit:ratio_rate5m"), "min"),
             by("", recorded("instance:ovs_vswitchd_echo_seconds:max"), "max"),
@@ -128,7 +128,7 @@ DROPS = (
         "Nodes that drop most",
         "All layers of a node together.",
         p.PACKETS,
-        (worst(DROPPED), INSTANCE),
+        (worst_nodes(DROPPED, "sum"), INSTANCE),
     ),
     p.table(
         "Nodes and layers that drop most of what they carry",

@@ -1,7 +1,7 @@
 """Of all nodes: traffic and caches, what is nearly full or slow, tunnels and OVN."""
 
 from dashboards import panels as p
-from dashboards.promql import recorded, worst
+from dashboards.promql import recorded, worst, worst_nodes
 
 INSTANCE, DATAPATH = "{{instance}}", "{{instance}} {{datapath}}"
 TUNNELS_DOWN = "instance:dataplane_tunnel_down:count"
@@ -82,7 +82,7 @@ LIMITS = (
         "Largest agents",
         "Series that an agent shows.",
         p.COUNT,
-        (worst("instance:dataplane_agent_series:sum"), INSTANCE),
+        (worst_nodes("instance:dataplane_agent_series:sum", "sum"), INSTANCE),
     ),
 )
 

@@ -1,6 +1,6 @@
 """Alerts of the agent: what it cannot see, it says."""
 
-from dashboards.rules_source.text import Alert, Group
+from dashboards.rules_source.text import Alert, Group, once
 
 GROUP = Group(
     "dataplane-agent-alerts",
@@ -11,12 +11,13 @@ The agent: a node that is not seen has no alerts of its own, and absent series r
         Alert(
             "DataplaneAgentMissing",
             "warning",
-            "up{JOB} == 0",
-            "{{ $labels.instance }}: the agent does not answer",
+            once("up{JOB} == 0"),
+            "{{ $labels.instance }}: the agent does not answer job {{ $labels.job }}",
             """
-            Prometheus has not got a page from dataplane-agent on {{ $labels.instance }} for ten
-            minutes. Nothing of its network is watched; forwarding does not depend on the agent.
-            Look first whether the node is up, then at systemctl status dataplane-agent.
+            Prometheus has not got a page of job {{ $labels.job }} from dataplane-agent on {{
+            $labels.instance }} for ten minutes. What that job scrapes is not watched; forwarding
+            does not depend on the agent. Look first whether the node is up, then at systemctl
+            status dataplane-agent.
             """,
             "10m",
         ),
@@ -48,7 +49,7 @@ The agent: a node that is not seen has no alerts of its own, and absent series r
         Alert(
             "DataplaneSourceThrottled",
             "info",
-            "rate(dataplane_agent_source_throttled_total{JOB}[RATE]) > 0",
+            once("rate(dataplane_agent_source_throttled_total{JOB}[RATE]) > 0", "source"),
             "{{ $labels.instance }}: source {{ $labels.source }} is read less often than asked",
             """
             For half an hour the agent on {{ $labels.instance }} has left out readings of {{
@@ -67,8 +68,9 @@ The agent: a node that is not seen has no alerts of its own, and absent series r
             {{ $labels.instance }}: a scrape takes {{ $value | humanizePercentage }} of its deadline
             """,
             """
-            Scrapes of {{ $labels.instance }} take {{ $value | humanizePercentage }} of the DEADLINE
-            s after which the agent answers without what is late. Look first at which source it
+            Scrapes of {{ $labels.instance }} by job {{ $labels.job }} take {{ $value |
+            humanizePercentage }} of the DEADLINE s after which the agent answers without what is
+            late. Look first at which source it
             waits for (dataplane_agent_source_read_seconds) and at the largest collectors
             (dataplane_agent_series).
             """,
@@ -77,7 +79,9 @@ The agent: a node that is not seen has no alerts of its own, and absent series r
         Alert(
             "DataplaneScrapeDeadlineExceeded",
             "warning",
-            "increase(dataplane_agent_scrape_deadline_exceeded_total{JOB}[15m]) > 3",
+            once(
+                "increase(dataplane_agent_scrape_deadline_exceeded_total{JOB}[15m]) > 3", "source"
+            ),
             "{{ $labels.instance }}: scrapes are answered without {{ $labels.source }}",
             """
             In fifteen minutes {{ $value | humanize }} scrapes of {{ $labels.instance }} were

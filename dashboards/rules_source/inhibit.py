@@ -12,10 +12,13 @@ DURING_RESTARTS = (
 
 INHIBITIONS: tuple[tuple[str, tuple[str, ...], tuple[str, ...], tuple[str, ...]], ...] = (
     (
-        "An agent that is gone: all else of its node is as of five minutes ago, or absent.",
+        """
+        An agent that is gone: all else of its node is as of five minutes ago, or absent. Of two
+        jobs the one that gets no page is silent, and what the other one sees is told.
+        """,
         ('alertname="DataplaneAgentMissing"', 'severity="warning"'),
         ('alertname=~"Dataplane.+"', 'alertname!="DataplaneAgentMissing"'),
-        NODE,
+        (*NODE, "job"),
     ),
     (
         "The same alert once, at its worst.",

@@ -7,7 +7,7 @@ already. A record is a copy as of the rule's evaluation, never a rate.
 from collections.abc import Iterator
 
 from dashboards.rules_source.settings import Settings
-from dashboards.rules_source.text import Group, Recording, fit, page
+from dashboards.rules_source.text import Group, Recording, fit, once, page
 
 ABOUT = """
 Names of other exporters, for as long as old dashboards and alerts are about: load this file only
@@ -122,7 +122,8 @@ def openstack_network_exporter() -> Iterator[tuple[str, str]]:
 
 def ovs_exporter() -> Iterator[tuple[str, str]]:
     """Yield names of greenpau's, with system_id; its uuids of interfaces nobody has here."""
-    yield "ovs_up", 'max without (source) (dataplane_agent_source_up{JOB, source="ovsdb"})'
+    up = 'max without (source) (dataplane_agent_source_up{JOB, source="ovsdb"})'
+    yield "ovs_up", once(up)
     yield (
         "ovs_coverage_total",
         f"""
@@ -153,7 +154,8 @@ ovs_datapath_masks_hit_total{{JOB}}
 
 def libvirt_exporter() -> Iterator[tuple[str, str]]:
     """Yield names of inovex's that are not ours."""
-    yield "libvirt_up", 'max without (source) (dataplane_agent_source_up{JOB, source="libvirt"})'
+    up = 'max without (source) (dataplane_agent_source_up{JOB, source="libvirt"})'
+    yield "libvirt_up", once(up)
     yield "libvirt_domains", "count by (job, instance) (libvirt_domain_state{JOB})"
     yield "libvirt_domain_info_state", "libvirt_domain_state{JOB}"
     meta = 'libvirt_domain_interface_meta{JOB, target_device!=""}'

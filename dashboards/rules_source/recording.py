@@ -6,7 +6,7 @@ from dashboards.rules_source.layers import TUNNEL_TYPES
 from dashboards.rules_source.layers import group as layers
 from dashboards.rules_source.mtu import RECORDINGS as MTU
 from dashboards.rules_source.settings import Settings
-from dashboards.rules_source.text import Group, Recording, page
+from dashboards.rules_source.text import Group, Recording, fit, once, page
 
 ABOUT = "Recording rules: what the dashboards draw of many nodes, and what the alerts compare."
 
@@ -264,19 +264,35 @@ sum by (job, instance, pipeline, stage) (rate(ovn_logical_flow_packets_total{JOB
     ),
 )
 
+
+def _agents(how: str) -> str:
+    """Count agents, each in one job; 0 in one that only has what another has as well."""
+    agents = """
+<how> by (job) (
+  <up>
+)
+or 0 * <how> by (job) (up{JOB})
+"""
+    return fit(agents, how=how, up=once("up{JOB}"))
+
+
 AGENT = Group(
     "dataplane-agent",
     """
 The agent: which of the sources that a node should have are there, how much it leaves out, and how
-close a scrape is to its deadline.
+close a scrape is to its deadline. Where a job of its own (NAME-flows) scrapes flows, both jobs show
+the same agent: it is counted in the other one.
 """,
     (
         Recording(
             "instance_source:dataplane_agent_source_up:configured",
-            """
+            once(
+                """
 dataplane_agent_source_up{JOB}
 and on (job, instance, source) dataplane_agent_source_configured{JOB} == 1
 """,
+                "source",
+            ),
         ),
         Recording(
             "instance:dataplane_agent_source_up:ratio",
@@ -308,8 +324,8 @@ or 0 * count by (job, source) (instance_source:dataplane_agent_source_up:configu
             "instance:dataplane_agent_scrape_duration:ratio",
             "scrape_duration_seconds{JOB} / DEADLINE",
         ),
-        Recording("job:dataplane_agents:count", "count by (job) (up{JOB})"),
-        Recording("job:dataplane_agents_up:sum", "sum by (job) (up{JOB})"),
+        Recording("job:dataplane_agents:count", _agents("count")),
+        Recording("job:dataplane_agents_up:sum", _agents("sum")),
     ),
 )
 

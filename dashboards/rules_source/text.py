@@ -73,6 +73,30 @@ def fit(template: str, **parts: str) -> str:
     return "\n".join(lines)
 
 
+def once(expr: str, more: str = "") -> str:
+    """Keep one row of what two jobs show of a node whose flows are scraped by a job of their own.
+
+    The row of a job whose name ends in -flows goes where the other job has one, too. With one job
+    nothing is left out.
+
+    Args:
+        expr: Its rows have job and instance.
+        more: Labels that tell rows of a node apart, besides these two.
+    """
+    labels = ", ".join(filter(None, ("job, instance", more)))
+    return fit(
+        f"""
+<expr>
+unless on ({labels})
+label_replace(
+  <expr>,
+  "job", "$1-flows", "job", "(.+)"
+)
+""",
+        expr=expr,
+    )
+
+
 def page(groups: Sequence[Group], settings: Settings, about: str) -> str:
     """Write a file of rules."""
     lines = [*comment(about, ""), "groups:"]
