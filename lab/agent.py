@@ -158,7 +158,7 @@ class Agent(Part):
         page = self.get()
         if page.status != HTTPStatus.OK:
             raise LabError(f"/metrics answered {page.status}: {page.text[:200]}")
-        lines = (line for line in page.text.splitlines() if line and line[0] != "#")
+        lines = (line for line in page.text.split("\n") if line and line[0] != "#")
         return {series: float(value) for series, _, value in (x.rpartition(" ") for x in lines)}
 
 

@@ -1,14 +1,14 @@
 """Mosquitto, and somebody who listens to all that is published there.
 
 ```python
-with Broker() as broker, Subscriber(broker.port) as heard:
+with Broker() as broker, Subscriber(broker) as heard:
     heard.wait_for(lambda message: message.topic.endswith("/status"))
 ```
 """
 
 import json
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,8 @@ from lab.namespace import delete_directory, make_directory
 from lab.part import Part
 from lab.process import Daemon, LabError, free_port, run, wait_until
 
-USER, PASSWORD = "agent", "s3cret words"
-"""Of a broker with users."""
+USER, READER, PASSWORD = "agent", "listener", "s3cret words"
+"""Of a broker with users; both have the same password."""
 KEPT = "$SYS/broker/version"
 """What every broker has for whoever asks: who gets it listens, and complains that it is no JSON."""
 
@@ -47,19 +47,32 @@ class Broker(Part):
 
     Args:
         tls: Files, for TLS.
-        users: Let in only ``USER`` with ``PASSWORD``, and without a password ``listener``, who may
-            only read.
+        users: Let in only ``USER`` and ``READER``.
         acl: Lines of an ACL file; ``None`` without one.
+        more: Lines of its configuration.
+        netns: Name of the network namespace to run in; ``None`` for the lab's own.
+
+    Attributes:
+        config: All lines of its configuration.
     """
 
     def __init__(
-        self, *, tls: Tls | None = None, users: bool = False, acl: tuple[str, ...] | None = None
+        self,
+        *,
+        tls: Tls | None = None,
+        users: bool = False,
+        acl: Sequence[str] | None = None,
+        more: Sequence[str] = (),
+        netns: str | None = None,
     ) -> None:
         super().__init__()
         self.port = 0
+        self.netns = netns
+        self.config: list[str] = []
         self._tls = tls
         self._users = users
         self._acl = acl
+        self._more = more
         self._directory = Path()
         self._daemon: Daemon | None = None
 
@@ -79,6 +92,11 @@ class Broker(Part):
         """All it has written."""
         return (self._directory / "mosquitto.log").read_text()
 
+    @property
+    def received(self) -> int:
+        """How many messages were published so far, by its log."""
+        return self.log.count("Received PUBLISH from ")
+
     def pause(self) -> None:
         """SIGSTOP it: connections are taken by the kernel, nothing is answered."""
         self.daemon.send(signal.SIGSTOP)
@@ -95,20 +113,20 @@ class Broker(Part):
         """Start it, again on the same port."""
         config = self._directory / "mosquitto.conf"
         log = self._directory / "mosquitto.log"
-        self._daemon = Daemon(["mosquitto", "-c", str(config)], log)
+        self._daemon = Daemon(["mosquitto", "-c", str(config)], log, netns=self.netns)
         wait_until(self._listens, what="mosquitto to listen")
 
     def _listens(self) -> bool:
         self.daemon.require_alive()
-        connections = run("ss", "-Hltn", f"sport = :{self.port}")
+        connections = run("ss", "-Hltn", f"sport = :{self.port}", netns=self.netns)
         return bool(connections.strip())
 
     def _build(self) -> None:
         self._directory = make_directory()
         self._stack.callback(delete_directory, self._directory)
         self.port = free_port()
-        config = "\n".join(self._config()) + "\n"
-        (self._directory / "mosquitto.conf").write_text(config)
+        self.config = [*self._config(), *self._more]
+        (self._directory / "mosquitto.conf").write_text("\n".join(self.config) + "\n")
         self._stack.callback(self._stop)
         self.begin()
 
@@ -126,7 +144,7 @@ class Broker(Part):
         if self._users:
             passwords = self._directory / "passwords"
             run("mosquitto_passwd", "-c", "-b", str(passwords), USER, PASSWORD)
-            run("mosquitto_passwd", "-b", str(passwords), "listener", "")
+            run("mosquitto_passwd", "-b", str(passwords), READER, PASSWORD)
             lines.append(f"password_file {passwords}")
         if self._acl is not None:
             acl = self._directory / "acl"
@@ -148,22 +166,43 @@ class Subscriber(Part):
     """mosquitto_sub: reads everything, also what was published while it was not connected.
 
     Args:
-        port: The broker's.
+        broker: Whose messages.
         options: More options of mosquitto_sub: TLS, a user.
+        name: What it is to the broker; two with one name push each other out.
     """
 
-    def __init__(self, port: int, *options: str) -> None:
+    def __init__(self, broker: Broker, *options: str, name: str = "subscriber") -> None:
         super().__init__()
-        self._port = port
+        self._broker = broker
         self._options = options
+        self._name = name
         self._output = Path()
+        self._daemon: Daemon | None = None
 
     @property
     def messages(self) -> list[Message]:
         """All it has got so far, in order."""
         text = self._output.read_text()
         whole, _, _ = text.rpartition("\n")
-        return [_message(line) for line in whole.splitlines() if line.startswith("{")]
+        return [_message(line) for line in whole.split("\n") if line.startswith("{")]
+
+    @property
+    def count(self) -> int:
+        """How many it has got so far."""
+        return self._output.read_bytes().count(b'"tst":')
+
+    def pause(self) -> None:
+        """SIGSTOP it: it takes nothing more."""
+        self._send(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT it."""
+        self._send(signal.SIGCONT)
+
+    def _send(self, number: signal.Signals) -> None:
+        if self._daemon is None:
+            raise LabError("the subscriber was never started")
+        self._daemon.send(number)
 
     def wait_for(
         self, wanted: Callable[[Message], bool], *, count: int = 1, timeout: float = 15.0
@@ -184,11 +223,11 @@ class Subscriber(Part):
         directory = make_directory()
         self._stack.callback(delete_directory, directory)
         self._output = directory / "messages"
-        server = ("-h", "127.0.0.1", "-p", str(self._port))
-        session = ("-V", "mqttv5", "-c", "-i", "subscriber", "-x", "3600")
+        server = ("-h", "127.0.0.1", "-p", str(self._broker.port))
+        session = ("-V", "mqttv5", "-c", "-i", self._name, "-x", "3600")
         topics = ("-q", "1", "-t", "#", "-t", KEPT)
         command = ["mosquitto_sub", *server, *session, *topics, "-F", "%J", *self._options]
-        daemon = Daemon(command, self._output)
+        self._daemon = daemon = Daemon(command, self._output, netns=self._broker.netns)
         self._stack.callback(daemon.stop)
 
         def listens() -> bool:
