@@ -11,9 +11,9 @@ import json
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from agent import log
 from agent.config import from_process
@@ -24,6 +24,7 @@ from agent.model.namespace import Namespace
 PROBE_SECONDS = 0.005
 DEADLINE_SECONDS = 8.0
 Seen = tuple[float, str, str, str]
+T = TypeVar("T")
 
 
 class Observer:
@@ -37,11 +38,10 @@ class Observer:
         self._asked = 0
         self._agent = agent
         self._known: Mapping[str, Namespace] = {}
-        self._put = agent.store.namespaces.put
-        agent.store.namespaces.put = self._note  # type: ignore[assignment,method-assign]
+        agent.store.namespaces.on_change = self._note
 
-    def _note(self, namespaces: Mapping[str, Namespace]) -> None:
-        self._put(namespaces)
+    def _note(self) -> None:
+        namespaces = self._agent.store.namespaces.known().value or {}
         now, before = time.monotonic(), self._known
         for name in before.keys() | namespaces.keys():
             old, new = before.get(name), namespaces.get(name)
@@ -113,6 +113,16 @@ def _devices(namespace: Namespace | None) -> set[str]:
     return {link.name for link in namespace.links.values()} if namespace else set()
 
 
+async def _unless(bug: "asyncio.Task[None]", work: Coroutine[Any, Any, T]) -> T:
+    """Do something, unless the agent dies of an error of ours first, which is raised."""
+    doing = asyncio.create_task(work)
+    await asyncio.wait({bug, doing}, return_when=asyncio.FIRST_COMPLETED)
+    if bug.done():
+        doing.cancel()
+        bug.result()
+    return await doing
+
+
 async def observe(interval_seconds: float) -> None:
     """Run until standard input ends."""
     agent = Agent(from_process(None, {}))
@@ -125,10 +135,11 @@ async def observe(interval_seconds: float) -> None:
         await agent.asked()
         gc.collect()
         gc.freeze()  # as the daemon does once it is ready
-        tasks = [asyncio.create_task(observer.probe())]
+        bug = asyncio.create_task(agent.bug())
+        tasks = [bug, asyncio.create_task(observer.probe())]
         if interval_seconds:
             tasks.append(asyncio.create_task(observer.scrape_on(interval_seconds)))
-        while line := await lines.readline():
+        while line := await _unless(bug, lines.readline()):
             print(json.dumps(await observer.answer(line.decode().strip())), flush=True)
         for task in tasks:
             task.cancel()
