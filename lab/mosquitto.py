@@ -75,6 +75,7 @@ class Broker(Part):
         self._more = more
         self._directory = Path()
         self._daemon: Daemon | None = None
+        self._read = self._received = 0
 
     @property
     def daemon(self) -> Daemon:
@@ -90,12 +91,17 @@ class Broker(Part):
     @property
     def log(self) -> str:
         """All it has written."""
-        return (self._directory / "mosquitto.log").read_text()
+        return self._log.read_text()
 
     @property
     def received(self) -> int:
         """How many messages were published so far, by its log."""
-        return self.log.count("Received PUBLISH from ")
+        with self._log.open("rb") as log:
+            log.seek(self._read)
+            whole = log.read().rpartition(b"\n")[0]
+        self._read += len(whole)
+        self._received += whole.count(b"Received PUBLISH from ")
+        return self._received
 
     def pause(self) -> None:
         """SIGSTOP it: connections are taken by the kernel, nothing is answered."""
@@ -112,9 +118,12 @@ class Broker(Part):
     def begin(self) -> None:
         """Start it, again on the same port."""
         config = self._directory / "mosquitto.conf"
-        log = self._directory / "mosquitto.log"
-        self._daemon = Daemon(["mosquitto", "-c", str(config)], log, netns=self.netns)
+        self._daemon = Daemon(["mosquitto", "-c", str(config)], self._log, netns=self.netns)
         wait_until(self._listens, what="mosquitto to listen")
+
+    @property
+    def _log(self) -> Path:
+        return self._directory / "mosquitto.log"
 
     def _listens(self) -> bool:
         self.daemon.require_alive()
