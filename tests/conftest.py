@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
+from hypothesis import HealthCheck, settings
 
 from lab.compute import ComputeNode
 from lab.linux_bridge import LinuxBridgeNode
@@ -19,6 +20,12 @@ OPEN_VSWITCH = ("ovs-vswitchd", "ovsdb-server", "ovs-vsctl", "ovs-ofctl", "ip", 
 OVN = ("ovn-northd", "ovn-controller", "ovn-nbctl", "ovn-sbctl", "ovn-appctl", "ovsdb-tool")
 LIBVIRT = ("libvirtd", "virsh", "qemu-system-x86_64", "ip", "nsenter")
 WIDE_INTERFACES = 500
+
+# How long an example takes says how busy the machine is.
+settings.register_profile(
+    "busy machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("busy machine")
 
 
 def require_parts(*commands: str) -> None:
