@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from agent.events.change import Change, Field, Kind, change
 from agent.model.instance import InstanceInterface
-from agent.model.switch import TUNNEL_TYPES, Bridge, Interface, Port, Switch
+from agent.model.switch import TUNNEL_TYPES, Interface, Switch
 
 Key = tuple[str, str, str]
 """Bridge, port, interface."""
@@ -23,12 +23,14 @@ class Told:
     """An interface as it was told last.
 
     Attributes:
-        interface: Its row, with that of port and bridge.
+        place: Names of bridge and port. Their rows hold all ports as they were then: each interface
+            would keep a switch of its own.
+        interface: Its row.
         up: ``None`` while it was never known.
         error: Interface.error.
     """
 
-    place: tuple[Bridge, Port]
+    place: tuple[str, str]
     interface: Interface
     up: bool | None = None
     error: str | None = None
@@ -45,8 +47,8 @@ def baseline(switch: Switch) -> InterfaceMemory:
     """Return the memory of somebody who knows all this already."""
     return InterfaceMemory(
         {
-            key: Told((bridge, port), interface, state(interface)[0], interface.error)
-            for key, bridge, port, interface in _all(switch)
+            key: Told(key[:2], interface, state(interface)[0], interface.error)
+            for key, interface in _all(switch)
         }
     )
 
@@ -64,13 +66,13 @@ def changes(
     """
     told: dict[Key, Told] = {}
     found: list[Change] = []
-    for key, bridge, port, interface in _all(switch):
+    for key, interface in _all(switch):
         last = before.told.get(key)
         # The rows that did not change are the same objects: a node has thousands.
         if last is not None and last.interface is interface:
             told[key] = last
             continue
-        told[key] = now = _now(last, (bridge, port), interface)
+        told[key] = now = _now(last, key[:2], interface)
         found += _turns(last, now, owner)
     for key, last in before.told.items():
         if key not in told:
@@ -98,12 +100,12 @@ def state(interface: Interface) -> tuple[bool | None, str]:
     return interface.link_state, "link"
 
 
-def _all(switch: Switch) -> Iterator[tuple[Key, Bridge, Port, Interface]]:
+def _all(switch: Switch) -> Iterator[tuple[Key, Interface]]:
     for bridge, port, interface in switch.interfaces():
-        yield (bridge.name, port.name, interface.name), bridge, port, interface
+        yield (bridge.name, port.name, interface.name), interface
 
 
-def _now(last: Told | None, place: tuple[Bridge, Port], interface: Interface) -> Told:
+def _now(last: Told | None, place: tuple[str, str], interface: Interface) -> Told:
     up, _ = state(interface)
     if up is None and last is not None:
         up = last.up
@@ -132,8 +134,8 @@ def _turns(last: Told | None, now: Told, owner: Owner) -> Iterator[Change]:
 def _names(told: Told, owner: InstanceInterface | None) -> dict[str, Field | None]:
     (bridge, port), interface = told.place, told.interface
     return {
-        "bridge": bridge.name,
-        "port": port.name,
+        "bridge": bridge,
+        "port": port,
         "interface": interface.name,
         "type": interface.type,
         "iface_id": (owner.iface_id if owner else None) or interface.iface_id,

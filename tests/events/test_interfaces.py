@@ -1,5 +1,6 @@
 """Interfaces and tunnels: the first look is a baseline, then what is told is what is different."""
 
+import gc
 from dataclasses import replace
 
 import pytest
@@ -140,6 +141,22 @@ def test_a_tunnel_is_up_or_down_by_the_best_evidence_there_is_and_says_which(
     (document,) = documents(of_switch(switch(before), switch(after)))
     assert (document["kind"], document["by"]) == (kind, by)
     assert document["remote_ip"] == "192.0.2.2"
+
+
+def test_what_is_remembered_keeps_no_switch_of_the_past() -> None:
+    def bridges() -> int:
+        gc.collect()
+        return sum(isinstance(each, Bridge) for each in gc.get_objects())
+
+    names = [f"tap{number}" for number in range(50)]
+    rows = {name: replace(TAP, name=name) for name in names}
+    memory, _ = derive(Memory(), Snapshot(switch=switch(*rows.values())))
+    before = bridges()
+    for name in names:
+        rows[name] = replace(rows[name], link_state=False)
+        memory, found = derive(memory, Snapshot(switch=switch(*rows.values())))
+        assert len(found) == 1
+    assert bridges() <= before + 1
 
 
 def test_a_session_that_flaps_on_without_a_change_for_packets_is_no_event() -> None:
