@@ -32,6 +32,8 @@ class Place(Protocol):
 
 PROGRAM = Path(sys.executable).with_name("dataplane-agent")
 ANSWER_SECONDS = 30.0
+READY_SECONDS = 120.0
+"""On an emulated processor it takes 10 s alone, and several times that on a busy machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +119,7 @@ class Agent(Part):
         self._daemon = Daemon(command, directory / "agent.log", self._env)
         self._stack.callback(self._end)
         if self._wait_ready:
-            wait_until(self.is_ready, timeout=30, what="the agent to be ready")
+            wait_until(self.is_ready, READY_SECONDS, "the agent to be ready")
 
     def _there(self, work: Callable[[], T]) -> T:
         """Do something in the network where it runs."""
