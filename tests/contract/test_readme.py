@@ -2,6 +2,8 @@
 
 import re
 import subprocess
+import textwrap
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,16 +13,27 @@ from agent import catalogue, config
 from agent.collectors import COLLECTORS
 
 ROOT = Path(__file__).parents[2]
-PAGES = (
-    ROOT / "README.md",
-    *(ROOT / "docs" / f"{name}.md" for name in ("flows", "instances", "kernel", "ovn")),
+DOCS = (
+    *("events", "flows", "install", "instances", "kernel", "ovn"),
+    *("scaling", "scraping", "security", "troubleshooting"),
 )
+PAGES = (ROOT / "README.md", *(ROOT / "docs" / f"{name}.md" for name in DOCS))
 TEXT = "\n".join(page.read_text() for page in PAGES)
-QUERIES = re.findall(r"```promql\n(.*?)```", TEXT, re.DOTALL)
-SETTINGS = re.findall(r"```yaml\n((?:flows|links|ovn|ovs):.*?)```", TEXT, re.DOTALL)
+
+
+def blocks(language: str) -> Iterator[str]:
+    """Those of a list stand further right."""
+    for found in re.finditer(rf"^ *```{language}\n(.*?)^ *```$", TEXT, re.DOTALL | re.MULTILINE):
+        yield textwrap.dedent(found[1])
+
+
+QUERIES = list(blocks("promql"))
+SECTIONS = f"(?:{'|'.join(config.Settings.model_fields)}):"
+SETTINGS = [block for block in blocks("yaml") if re.match(SECTIONS, block)]
+SCRAPES = [block for block in blocks("yaml") if "scrape_configs:" in block]
 NAMES = {family.name for _, family in catalogue.families()}
 PREFIXES = "ovs|ovn|dataplane|netns|linux|libvirt"
-SOURCES = {"ovn_controller", "ovn_flow", "ovs_genl"}
+SOURCES = {"ovn_controller", "ovn_flow", "ovn_northbound", "ovn_southbound", "ovs_genl"}
 """And collectors: they are named there as well."""
 GOLDEN = ROOT / "tests" / "collectors" / "golden"
 
@@ -38,8 +51,9 @@ def test_prometheus_can_read_every_query(tmp_path: Path) -> None:
 
 
 def test_every_name_in_them_can_be_emitted() -> None:
-    # A family of families is written with a star.
-    named = set(re.findall(rf"\b(?:{PREFIXES})_[a-z_]*[a-z](?![a-z_*])", TEXT))
+    # A family of families is written with a star; a setting has a point before it, a file a slash.
+    found = set(re.findall(rf"(?<![\w./])(?:{PREFIXES})_[a-z_]*[a-z](?![a-z_*])", TEXT))
+    named = {name.removesuffix("_sum").removesuffix("_count") for name in found}
     assert named - NAMES - SOURCES == set()
     begun = set(re.findall(rf"\b((?:{PREFIXES})_[a-z_]*)\*", TEXT))
     assert begun
@@ -77,11 +91,27 @@ def _at(series: str, instance: str) -> str:
 
 
 def test_the_agent_takes_every_setting(tmp_path: Path) -> None:
-    assert SETTINGS
+    assert len(SETTINGS) >= 7
     for number, settings in enumerate(SETTINGS):
         file = tmp_path / f"{number}.yaml"
         file.write_text(settings)
         config.load(file, {}, {})
+
+
+@pytest.mark.usefixtures("prometheus_installed")
+def test_prometheus_takes_every_configuration(tmp_path: Path) -> None:
+    assert len(SCRAPES) >= 6
+    for number, text in enumerate(SCRAPES):
+        file = tmp_path / f"{number}.yaml"
+        file.write_text(text)
+        # not whether certificates and passwords are there
+        done = subprocess.run(
+            ["promtool", "check", "config", "--syntax-only", str(file)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, text + done.stdout + done.stderr
 
 
 def test_the_recipe_that_spares_the_switch_names_every_collector_that_reads_flows() -> None:
