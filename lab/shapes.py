@@ -11,7 +11,7 @@ with ShapedNode("neutron", 10_000) as node:
 """
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import chain, islice
 from itertools import count as count_from
 from pathlib import Path
@@ -44,13 +44,17 @@ class ShapedNode(Node):
     Args:
         shape: Which of ``SHAPES``.
         flows: How many; it gets the ports that they speak of, of type dummy.
+        names: Of the first ports, also of more than the flows speak of.
+        netns: Name of a network namespace to run in; ``None`` makes one.
     """
 
-    def __init__(self, shape: str, flows: int) -> None:
-        super().__init__()
+    def __init__(
+        self, shape: str, flows: int, names: Sequence[str] = (), netns: str | None = None
+    ) -> None:
+        super().__init__(netns)
         self._shape, self._flows = SHAPES[shape], flows
         ports = -(-flows // self._shape.flows_per_port)
-        self._names = [dummy_name(number) for number in range(ports)]
+        self._names = [*names, *map(dummy_name, range(len(names), ports))]
 
     def _build(self) -> None:
         super()._build()
