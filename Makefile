@@ -1,4 +1,4 @@
-.PHONY: setup demo test lint bench soak dashboards docs lock
+.PHONY: setup demo test lint bench soak dashboards docs lock wheel
 
 # what is missing: Debian packages (as root), .venv with locked dependencies
 setup:
@@ -42,3 +42,8 @@ docs: setup
 # new lock files from pyproject.toml
 lock: setup
 	@lab/lock.sh
+
+# what people install, in dist/, dated by its commit: docs/packaging.md
+wheel: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct || date +%s)
+wheel: setup
+	@deploy/dist.sh dist

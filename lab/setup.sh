@@ -30,6 +30,8 @@ needs=(
     "command -v git:git"
     "test -e /etc/ssl/certs/ca-certificates.crt:ca-certificates"
     "$python -c 'import ensurepip, venv':python3-venv"
+    # packages are installed
+    "command -v pipx:pipx"
     # libvirt's binding is compiled
     "command -v gcc:gcc"
     "command -v pkg-config:pkg-config"
