@@ -162,7 +162,7 @@ def enter(netns: str | None) -> list[str]:
     return ["nsenter", f"--net={NAMESPACES / netns}"] if netns else []
 
 
-def wait_until(predicate: Callable[[], T], timeout: float = 10.0, what: str = "condition") -> T:
+def wait_until(predicate: Callable[[], T], timeout: float = 30.0, what: str = "condition") -> T:
     """Ask again and again until the answer is true, and return it.
 
     Raises:
