@@ -2,7 +2,6 @@
 
 import re
 from pathlib import Path
-from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -67,8 +66,10 @@ class Mqtt(Section):
     client_id: str | None = Field(
         None, max_length=MAX_CHARACTERS, description="Default dataplane-agent-<node>."
     )
-    qos: Literal[0, 1, 2] = Field(
+    qos: int = Field(
         1,
+        ge=0,
+        le=2,
         description=(
             "0: at most once: what is on its way when a connection breaks is lost; 1: at least"
             " once; 2: as 1, and once for each connection."

@@ -7,6 +7,7 @@ import pytest
 
 from agent.config import ConfigError, Settings, load
 from agent.events_side import node_name, require_library
+from agent.sections_mqtt import Mqtt, MqttTls
 
 LONG = "n" * 201
 
@@ -33,6 +34,32 @@ def test_the_port_is_the_usual_one_unless_it_is_set(
     tmp_path: Path, settings: str, port: int
 ) -> None:
     assert loaded(tmp_path, settings).mqtt.broker_port == port
+
+
+def test_every_setting_can_come_from_the_environment() -> None:
+    env = {
+        "HOST": "broker.example",
+        "PORT": "1884",
+        "USERNAME": "a",
+        "PASSWORD_FILE": "/p",
+        "TLS__ENABLED": "true",
+        "TLS__CA_CERTIFICATE": "/ca",
+        "TLS__CERTIFICATE": "/c",
+        "TLS__PRIVATE_KEY": "/k",
+        "TLS__INSECURE": "false",
+        "PREFIX": "site/dataplane",
+        "NODE": "compute01",
+        "CLIENT_ID": "c",
+        "QOS": "2",
+        "KEEPALIVE_SECONDS": "60",
+        "TIMEOUT_SECONDS": "2.5",
+        "QUEUE": "100",
+    }
+    mqtt = load(
+        None, {f"DATAPLANE_AGENT_MQTT__{name}": text for name, text in env.items()}, {}
+    ).mqtt
+    assert (mqtt.port, mqtt.qos, mqtt.tls.enabled, mqtt.timeout_seconds) == (1884, 2, True, 2.5)
+    assert len(env) == len(Mqtt.model_fields) + len(MqttTls.model_fields) - 1
 
 
 @pytest.mark.parametrize("host", ["broker.example", "192.0.2.1", "fd00::1", "fe80::1%eth0"])

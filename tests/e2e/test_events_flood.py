@@ -9,9 +9,10 @@ from threading import Event
 
 import pytest
 
+from agent.exposition.mqtt import WINDOW
 from lab.process import wait_until
 from tests.conftest import OPEN_VSWITCH, require_parts
-from tests.e2e.event_site import DROPPED, MOSQUITTO, WAITING, EventSite
+from tests.e2e.event_site import DROPPED, MOSQUITTO, QOS, WAITING, EventSite
 
 pytestmark = [pytest.mark.e2e]
 
@@ -43,6 +44,15 @@ def scraped_again_and_again(site: EventSite) -> Iterator[list[int]]:
         finally:
             done.set()
             scraping.result()
+
+
+def heard(site: EventSite, first: int) -> dict[int, str]:
+    """Return the namespaces of events from a number on, by their numbers, in the order they came.
+
+    What came twice stands where it came first.
+    """
+    events = (event for event in site.events() if event["sequence"] >= first)
+    return {event["sequence"]: event["netns"] for event in events}
 
 
 def vsctl(site: EventSite, *commands: tuple[str, ...]) -> None:
@@ -87,12 +97,29 @@ def test_ten_thousand_events_lose_nothing_also_where_a_consumer_stands_still() -
     assert set(map(tuple, turns.values())) == {("added", *islice(cycle(("up", "down")), TURNS))}
 
 
+@pytest.mark.parametrize("qos", ["0", "2"])
+def test_events_arrive_with_every_quality_of_service(qos: str) -> None:
+    with EventSite(env={QOS: qos}) as site:
+        first = len(site.events()) + 1
+        names = {f"n{number}" for number in range(2 * WINDOW)}
+        site.broker.pause()  # so that a whole window is on its way at once
+        for name in names:
+            site.host.add_namespace(name)
+        site.broker.resume()
+        site.until(WAITING, 0)
+        wait_until(lambda: len(heard(site, first)) == len(names), 20, "the last one")
+        assert list(heard(site, first)) == list(range(first, first + len(names)))
+        assert set(heard(site, first).values()) == names
+        assert site.metric(DROPPED) == 0
+
+
 def test_a_broker_with_small_limits_gets_what_it_can_take() -> None:
     limits = ("max_inflight_messages 2", "max_packet_size 700")
     with EventSite(broker={"more": limits}) as site:
         first = len(site.events()) + 1
-        for number in range(10):
-            site.host.add_namespace(f"n{number}")
+        names = {f"n{number}" for number in range(10)}
+        for name in names:
+            site.host.add_namespace(name)
         long = "n" + "\u2028" * 80  # 240 bytes of a name are 480 of JSON
         site.host.add_namespace(long)
         wait_until(lambda: site.metric(DROPPED) == 1, 20, "one event dropped")
@@ -100,7 +127,6 @@ def test_a_broker_with_small_limits_gets_what_it_can_take() -> None:
         wait_until(lambda: site.metric(DROPPED) == 2, 20, "another one dropped")
         site.host.add_namespace("last")
         wait_until(lambda: site.has_event(netns="last"), 20, "the last one")
-        heard = [event["netns"] for event in site.events() if event["sequence"] >= first]
-        assert heard == [*(f"n{number}" for number in range(10)), "last"]
+        assert set(heard(site, first).values()) == {*names, "last"}
         assert site.agent.log.count('event="mqtt refused"') == 1
         assert 'event="mqtt down"' not in site.agent.log
