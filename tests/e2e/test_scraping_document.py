@@ -26,6 +26,7 @@ QUERIES = [
 JOINS = [query for query in QUERIES if "group_left" in query]
 NODE_EXPORTER = "prometheus-node-exporter"
 INSTANCE = "127.0.0.1"
+REFUSED = "dataplane-agent-refused"
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,10 @@ def prometheus(
         with Agent(compute_node.rundir) as agent, Steady(compute_node):
             ours = f"127.0.0.1:{agent.port}"
             targets = {"dataplane-agent": ours, "dataplane-agent-flows": ours, "node": address}
-            with Prometheus(*jobs(targets)) as prometheus:
+            fast, *others = jobs(targets)
+            few = {**fast.document, "job_name": REFUSED, "sample_limit": 10}
+            refused = Documented([ours], document=few)
+            with Prometheus(fast, *others, refused) as prometheus:
                 yield prometheus
     finally:
         node_exporter.stop()
@@ -77,6 +81,15 @@ def test_what_the_page_joins_is_joined(prometheus: Prometheus, query: str) -> No
     found = wait_until(lambda: prometheus.query(query), timeout=30, what=query)
     label = re.findall(r"group_left \((\w+)\)", query)[0]
     assert all(series.labels[label] for series in found)
+
+
+def test_a_page_beyond_a_limit_is_refused_as_a_whole_and_that_is_found(
+    prometheus: Prometheus,
+) -> None:
+    (query,) = (query for query in QUERIES if "scrape_samples_scraped" in query)
+    found = wait_until(lambda: prometheus.query(query), timeout=30, what=query)
+    assert {series.labels["job"] for series in found} == {REFUSED}
+    assert prometheus.query(f'{{job="{REFUSED}",__name__=~"ovs_.+"}}') == []
 
 
 def test_flows_are_in_the_slow_job_and_all_else_in_the_other(prometheus: Prometheus) -> None:
