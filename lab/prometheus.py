@@ -26,6 +26,7 @@ class Job:
     Attributes:
         targets: ``host:port`` each.
         interval: With unit, for example ``1s``; also the timeout, unless ``timeout`` is given.
+        labels: Of all its targets; ``job`` is what series have in place of the name.
         basic_auth: User name and password.
         tls: ``tls_config`` as Prometheus takes it, for example ``{"ca_file": …}``.
     """
@@ -37,6 +38,7 @@ class Job:
     path: str = "/metrics"
     scheme: str = "http"
     params: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
     basic_auth: tuple[str, str] | None = None
     tls: Mapping[str, object] = field(default_factory=dict)
 
@@ -49,7 +51,7 @@ class Job:
             "metrics_path": self.path,
             "scheme": self.scheme,
             "params": {name: list(values) for name, values in self.params.items()},
-            "static_configs": [{"targets": list(self.targets)}],
+            "static_configs": [{"targets": list(self.targets), "labels": dict(self.labels)}],
         }
         if self.basic_auth:
             config["basic_auth"] = dict(zip(("username", "password"), self.basic_auth, strict=True))

@@ -3,11 +3,11 @@
 Directions are the switch's: what an instance sends is rx, as it is in ``ovs_interface_*``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from dashboards.rules_source.layers import RECORD as LAYER
-from dashboards.rules_source.text import Group, Recording
+from dashboards.rules_source.text import Group, Recording, fit
 
 DROPPED = "instance_layer:dataplane_dropped_packets:rate5m"
 PACKETS = "instance_layer:dataplane_traffic_packets:rate5m"
@@ -42,41 +42,60 @@ DROPS_OF = Counter("dropped", "drops", {"rx": "ovs_interface_rx_missed_errors_to
 ERRORS_OF = Counter("errors", "errors")
 
 
-def by_device(counter: Counter, direction: str, by: str = "layer", layer: str = "") -> str:
+def by_device(counter: Counter, direction: str, by: str = "layer", rows: str = LAYER) -> str:
     """Add up a counter of devices, each from whoever counts it.
 
     Args:
         counter: Which.
         direction: rx or tx, the switch's.
-        by: What is added up by, besides job and instance: layer or interface.
-        layer: Only devices of this one.
+        by: What is added up by, besides job and instance: layer, interface.
+        rows: Which devices: the record of all, or of some of them.
     """
-    switch = f"ovs_interface_{direction}_{counter.name}_total"
-    rates = f'rate({switch}{{JOB, type!~"patch|internal"}}[RATE])'
-    if direction in counter.more:
-        more = f'rate({counter.more[direction]}{{JOB, type!~"patch|internal"}}[RATE])'
-        rates = f'(\n    {rates}\n    or label_replace({more}, "counter", "2", "", "")\n  )'
-    only = f', layer="{layer}"' if layer else ""
-    join = "* on (job, instance, interface) group_left (layer)\n    " + LAYER
-    word = INSTANCE_SENDS[direction]
-    return f"""
-sum by (job, instance, {by}) (
-  {rates}
-  {join}{{counted_by="ovs"{only}}}
-  or
-  label_replace(
-    rate(netns_network_{direction}_{counter.name}_total{{JOB, netns=""}}[RATE]),
-    "interface", "$1", "device", "(.+)"
-  )
-  {join}{{counted_by="link"{only}}}
-  or
-  label_replace(
-    rate(libvirt_domain_interface_stats_{word}_{counter.libvirt}_total{{JOB}}[RATE]),
-    "interface", "$1", "target_device", "(.+)"
-  )
-  {join}{{counted_by="libvirt"{only}}}
+    name = f"libvirt_domain_interface_stats_{INSTANCE_SENDS[direction]}_{counter.libvirt}_total"
+    renamed = f"""
+label_replace(
+  rate({name}{{JOB}}[RATE]),
+  "interface", "$1", "target_device", "(.+)"
 )
 """
+    libvirt = _of_rows(renamed, rows, "libvirt")
+    return _added(by, *_of_switch_and_links(counter, direction, rows), libvirt)
+
+
+def of_cards(counter: Counter, direction: str, by: str, rows: str) -> str:
+    """Do the same for cards, which libvirt does not count."""
+    return _added(by, *_of_switch_and_links(counter, direction, rows))
+
+
+def _of_switch_and_links(counter: Counter, direction: str, rows: str) -> tuple[str, str]:
+    only = '{JOB, type!~"patch|internal"}[RATE]'
+    switch = f"rate(ovs_interface_{direction}_{counter.name}_total{only})"
+    if direction in counter.more:
+        more = f'label_replace(rate({counter.more[direction]}{only}), "counter", "2", "", "")'
+        switch = f"(\n  {switch}\n  or {more}\n)"
+    link = f"""
+label_replace(
+  rate(netns_network_{direction}_{counter.name}_total{{JOB, netns=""}}[RATE]),
+  "interface", "$1", "device", "(.+)"
+)
+"""
+    return _of_rows(switch, rows, "ovs"), _of_rows(link, rows, "link")
+
+
+def _of_rows(rates: str, rows: str, counted_by: str) -> str:
+    join = "* on (job, instance, interface) group_left (layer)"
+    return f'{rates.strip()}\n{join}\n  {rows}{{counted_by="{counted_by}"}}'
+
+
+def _added(by: str, *parts: str) -> str:
+    return fit(
+        f"""
+sum by (job, instance, {by}) (
+  <parts>
+)
+""",
+        parts="\nor\n".join(parts),
+    )
 
 
 def _dropped(layer: str, direction: str, expr: str) -> Recording:
@@ -164,47 +183,100 @@ sum by (job, instance) (rate(netns_qdisc_dropped_total{{JOB, kind{matcher}}}[RAT
     ),
 )
 
-TRAFFIC: tuple[Recording, ...] = tuple(
-    Recording(record, by_device(counter, direction), {"direction": direction})
-    for record, counter in ((PACKETS, PACKETS_OF), (BYTES, BYTES_OF))
-    for direction in DIRECTIONS
-)
-
 CARD_DROPS = "instance_interface:dataplane_nic_dropped_packets:rate5m"
 CARD_ERRORS = "instance_interface:dataplane_nic_errors:rate5m"
 CARD_PACKETS = "instance_interface:dataplane_nic_packets:rate5m"
 TAP_DROPS = "instance_interface:dataplane_tap_dropped_packets:rate5m"
 TAP_PACKETS = "instance_interface:dataplane_tap_packets:rate5m"
+DEVICE_DROPS = "instance_interface:dataplane_dropped_packets:rate5m"
+DEVICE_PACKETS = "instance_interface:dataplane_traffic_packets:rate5m"
+CARDS = "instance_interface:dataplane_nic:info"
+WATCHED = "instance_interface:dataplane_watched:info"
 
 
-def _of_interfaces(record: str, counter: Counter, layer: str, only: str = "") -> list[Recording]:
-    return [
-        Recording(
-            record,
-            by_device(counter, direction, "interface", layer).strip() + only,
-            {"direction": direction},
-        )
-        for direction in DIRECTIONS
-    ]
+def _each_way(record: str, expr: Callable[[str], str], **labels: str) -> Iterator[Recording]:
+    for direction in DIRECTIONS:
+        yield Recording(record, expr(direction), {**labels, "direction": direction})
 
 
-DEVICES: tuple[Recording, ...] = (
-    *_of_interfaces(CARD_DROPS, DROPS_OF, "nic"),
-    *_of_interfaces(CARD_ERRORS, ERRORS_OF, "nic"),
-    *_of_interfaces(CARD_PACKETS, PACKETS_OF, "nic"),
-    *_of_interfaces(TAP_DROPS, DROPS_OF, "tap", "\n> 0"),
-    *(
-        Recording(
-            TAP_PACKETS,
-            by_device(PACKETS_OF, direction, "interface", "tap").strip()
-            + "\nand on (job, instance, interface) "
-            + f'{TAP_DROPS}{{direction="{direction}"}}',
-            {"direction": direction},
-        )
-        for direction in DIRECTIONS
+def _of_layer(record: str, layer: str, devices: str) -> Iterator[Recording]:
+    """Name what is known of devices of one layer."""
+    yield from _each_way(
+        record,
+        lambda direction: (
+            "sum by (job, instance, interface)"
+            f' ({devices}{{layer="{layer}", direction="{direction}"}})'
+        ),
+    )
+
+
+DROPS_OF_DEVICES = (
+    *_each_way(
+        DEVICE_DROPS,
+        lambda direction: by_device(DROPS_OF, direction, "interface, layer").strip() + "\n> 0",
+    ),
+    *_of_layer(CARD_DROPS, "nic", DEVICE_DROPS),
+    *_of_layer(TAP_DROPS, "tap", DEVICE_DROPS),
+)
+"""Cards and taps one by one, of the many devices only those that drop."""
+
+PACKETS_OF_DEVICES = (
+    Recording(CARDS, f'{LAYER}{{layer="nic"}}'),
+    Recording(
+        WATCHED,
+        f"""
+{CARDS}
+or
+{LAYER}{{layer="tap"}}
+and on (job, instance, interface) {DEVICE_DROPS}{{layer="tap"}}
+""",
+    ),
+    *_each_way(
+        DEVICE_PACKETS,
+        lambda direction: by_device(PACKETS_OF, direction, "interface, layer", WATCHED),
+    ),
+    *_of_layer(CARD_PACKETS, "nic", DEVICE_PACKETS),
+    *_of_layer(TAP_PACKETS, "tap", DEVICE_PACKETS),
+)
+
+EACH_MINUTE = "1m"
+"""What reads every device of every node is not worth more: see dashboards/rules/README.md."""
+
+GROUPS = (
+    Group(
+        "dataplane-drops",
+        """
+Drops by layer, and those of cards and taps. In a group of its own, as the next ones are: Prometheus
+evaluates groups beside each other, and the rules of one after the other.
+""",
+        (*DROPS, *DROPS_OF_DEVICES),
+        EACH_MINUTE,
+    ),
+    Group(
+        "dataplane-packets",
+        """
+Packets by layer, and of each card and each tap that drops: what drops are a share of.
+""",
+        (
+            *_each_way(PACKETS, lambda direction: by_device(PACKETS_OF, direction)),
+            *PACKETS_OF_DEVICES,
+        ),
+        EACH_MINUTE,
+    ),
+    Group(
+        "dataplane-traffic",
+        """
+Bytes by layer, and errors of cards.
+""",
+        (
+            *_each_way(BYTES, lambda direction: by_device(BYTES_OF, direction)),
+            *_each_way(
+                CARD_ERRORS, lambda direction: of_cards(ERRORS_OF, direction, "interface", CARDS)
+            ),
+        ),
+        EACH_MINUTE,
     ),
 )
-"""Cards one by one, and of the many taps only those that drop."""
 
 NODE_AND_FLEET = Group(
     "dataplane-fleet-drops",

@@ -125,7 +125,4 @@ bridge) and who counts it. Of a tap Open vSwitch, the kernel and libvirt count t
 of them is taken, the first that has it.
 """
 
-
-def group(rules: tuple[Recording, ...]) -> Group:
-    """Return the group of layers and of what is added up by them, which needs the rows first."""
-    return Group("dataplane-layers", WHY, (*GROUP_ROWS, *rules))
+GROUP = Group("dataplane-layers", WHY, GROUP_ROWS)

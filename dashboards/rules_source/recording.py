@@ -1,9 +1,10 @@
 """Recording rules of what is not drops: caches, flows, tunnels, connections, OVN, the agent."""
 
-from dashboards.rules_source.drops import DEVICES, DROPPED, DROPS, NODE_AND_FLEET, TRAFFIC
+from dashboards.rules_source.drops import DROPPED, NODE_AND_FLEET
+from dashboards.rules_source.drops import GROUPS as OF_DEVICES
+from dashboards.rules_source.layers import GROUP as LAYERS
 from dashboards.rules_source.layers import RECORD as LAYER
 from dashboards.rules_source.layers import TUNNEL_TYPES
-from dashboards.rules_source.layers import group as layers
 from dashboards.rules_source.mtu import RECORDINGS as MTU
 from dashboards.rules_source.settings import Settings
 from dashboards.rules_source.text import Group, Recording, fit, once, page
@@ -330,7 +331,8 @@ or 0 * count by (job, source) (instance_source:dataplane_agent_source_up:configu
 )
 
 GROUPS = (
-    layers((*DROPS, *TRAFFIC, *DEVICES)),
+    LAYERS,
+    *OF_DEVICES,
     NODE_AND_FLEET,
     DATAPATH,
     CACHES,

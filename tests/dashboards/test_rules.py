@@ -39,6 +39,12 @@ OTHER_SITE = Settings(
     deadline_seconds=4,
     scrape_interval="60s",
 )
+OF_DEVICES = {
+    name: metric
+    for name, metric in emitted().items()
+    if name.startswith(("ovs_interface_", "netns_network_", "libvirt_domain_interface_"))
+}
+READINGS_OF_A_GROUP, FEW_READINGS = 18, 2
 QUERY = re.compile(r"^ *```promql\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
 CODE = re.compile(r"`([a-z_:0-9]+)`")
 Rule = dict[str, Any]
@@ -139,6 +145,24 @@ def test_another_site_has_its_own_settings_in_every_rule(tmp_path: Path) -> None
     assert 'scrape_duration_seconds{job=~"edge|core"} / 4' in written["recording.yaml"]
     assert "[10m]" in written["recording.yaml"]
     assert "interval: 60s" in written["migration.yaml"]
+
+
+def test_no_group_reads_the_counters_of_all_devices_too_often() -> None:
+    """Prometheus evaluates the rules of a group one after the other: 1,000 nodes have a minute."""
+    of_devices = {name for name, metric in OF_DEVICES.items() if metric.counter}
+    read = {
+        group["name"]: sum(
+            len({str(x) for x in selectors(promql.parse(rule["expr"])) if x.name in of_devices})
+            for rule in group["rules"]
+        )
+        for group in loaded("recording.yaml")["groups"]
+    }
+    intervals = {
+        group["name"]: group.get("interval") for group in loaded("recording.yaml")["groups"]
+    }
+    assert max(read.values()) <= READINGS_OF_A_GROUP
+    for name, readings in read.items():
+        assert readings <= FEW_READINGS or intervals[name] == "1m", name
 
 
 @every_alert

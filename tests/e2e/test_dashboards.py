@@ -1,9 +1,11 @@
 """Every query of every dashboard, asked of a Prometheus that scrapes nodes of every kind.
 
 Beside the node of the demo: a cloud on OVN and its databases, a node with routers in namespaces
-(and, added here, a bond and a meter), and a node of Linux bridges.
+(and, added here, a bond and a meter), and a node of Linux bridges. Flows of the cloud's nodes are
+scraped by a job of their own, as docs/flows.md has it.
 """
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,11 +13,12 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count, cycle
+from pathlib import Path
 from typing import TypeVar
 
 import pytest
 
-from dashboards.build import RULES
+from dashboards.rules_source import DEFAULT, Settings, rules
 from lab import frames, namespace
 from lab.agent import Agent
 from lab.compute import ComputeNode
@@ -45,8 +48,9 @@ pytestmark = [
 
 T = TypeVar("T")
 
-JOB = "dataplane-agent"
-INTERVAL, STEP_SECONDS, SHOWN_SECONDS = "2s", 5, 30
+JOB, FLOWS_JOB = "dataplane-agent", "dataplane-agent-flows"
+FLOWS = ["drop", "flow", "ovn_flow"]
+INTERVAL, FLOWS_INTERVAL, STEP_SECONDS, SHOWN_SECONDS = "2s", "4s", 5, 30
 TIMES = {"__rate_interval": "20s", "__range": f"{SHOWN_SECONDS}s"}
 ALL = dict.fromkeys(("cluster", "bridge", "table", "netns"), ".*")
 SCRAPES = 5
@@ -82,11 +86,25 @@ class Site:
 
     stack: ExitStack
     targets: list[str] = field(default_factory=list)
+    flows_apart: list[str] = field(default_factory=list)
+    """Those of them whose flows have a job of their own."""
 
-    def add(self, agent: Agent) -> None:
+    def add(self, agent: Agent, *, flows_apart: bool = False) -> None:
         """Have an agent scraped that is in another network."""
         self.stack.enter_context(agent)
         self.targets.append(self.stack.enter_context(_way_to(agent)))
+        if flows_apart:
+            self.flows_apart.append(self.targets[-1])
+
+    def jobs(self) -> list[Job]:
+        """Return two jobs, of which the first is of two kinds: whether it leaves out flows."""
+        together = [each for each in self.targets if each not in self.flows_apart]
+        left_out, taken = {"exclude[]": FLOWS}, {"collect[]": ["agent", *FLOWS]}
+        return [
+            Job(together, JOB, INTERVAL),
+            Job(self.flows_apart, "no-flows", INTERVAL, params=left_out, labels={"job": JOB}),
+            Job(self.flows_apart, FLOWS_JOB, FLOWS_INTERVAL, params=taken),
+        ]
 
     def keep(self, doing: Callable[[], object], per_second: float = PACKETS_PER_SECOND) -> None:
         """Do something evenly as long as there is anything to scrape."""
@@ -145,7 +163,7 @@ def _add_cloud(site: Site) -> None:
     _watch_the_way_out(cloud)
     for chassis in cloud.chassis:
         env = {"DATAPLANE_AGENT_OVN__RUNDIR": str(chassis.ovn_rundir)}
-        site.add(Agent(chassis.switch.rundir, env=env, host=chassis))
+        site.add(Agent(chassis.switch.rundir, env=env, host=chassis), flows_apart=True)
     kinds = cycle(KINDS.values())
     site.keep(lambda: next(kinds)(cloud))
     central = cloud.central
@@ -233,9 +251,20 @@ def _add_demo(site: Site, node: ComputeNode) -> None:
     site.add(Agent(node.rundir, f"--libvirt.uri={node.hypervisor.uri}", env=ALONE, host=node))
 
 
+def _soon(directory: Path) -> list[Path]:
+    """Write the rules of two jobs, all to be evaluated at Prometheus's own interval."""
+    written = rules(Settings(job='job=~"dataplane-agent(-flows)?"'))
+    for name in DEFAULT:
+        text = written[name]
+        (directory / name).write_text(re.sub(r"^ +interval: .*\n", "", text, flags=re.MULTILINE))
+    return [directory / name for name in DEFAULT]
+
+
 @pytest.fixture(scope="module")
 def site(
-    compute_node_with_domains: ComputeNode, linux_bridge_with_domains: LinuxBridgeNode
+    compute_node_with_domains: ComputeNode,
+    linux_bridge_with_domains: LinuxBridgeNode,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[tuple[Prometheus, list[str]]]:
     """A Prometheus with all rules that scrapes them all, and their names there."""
     with ExitStack() as stack:
@@ -245,12 +274,13 @@ def site(
         _add_routers(site)
         _add_cloud(site)
         prometheus = Prometheus(
-            Job(site.targets, JOB, INTERVAL),
-            rules=[RULES / "recording.yaml", RULES / "alerts.yaml"],
+            *site.jobs(),
+            rules=_soon(tmp_path_factory.mktemp("rules")),
             evaluation_interval=INTERVAL,
         )
         stack.enter_context(prometheus)
-        scraped = f"count(count_over_time(up[1m]) > {SCRAPES}) == {len(site.targets)}"
+        targets = len(site.targets) + len(site.flows_apart)
+        scraped = f"count(count_over_time(up[1m]) > {SCRAPES}) == {targets}"
         wait_until(lambda: prometheus.query(scraped), ANSWER_SECONDS, "enough scrapes")
         yield prometheus, site.targets
 
@@ -286,7 +316,7 @@ class Reader:
 
     def _choices(self, board: str) -> Iterator[dict[str, str]]:
         names = {each["name"]: each for each in self.boards[board]["templating"]["list"]}
-        chosen = {**TIMES, **ALL, "job": JOB}
+        chosen = {**TIMES, **ALL, "job": f"{JOB}|{FLOWS_JOB}"}
         for name in ("instance_name", "domain"):
             found = self._values("dataplane_instance_interface_info", name)
             chosen[name] = chosen_of(found)
