@@ -93,7 +93,7 @@ class Mqtt(Section):
     queue: int = Field(
         1000,
         ge=100,
-        le=1_000_000,
+        le=100_000,
         description="Events kept while they cannot be sent, 1 kB each; beyond it the oldest go.",
     )
 

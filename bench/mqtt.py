@@ -112,7 +112,7 @@ def measure(node: WideNode, interfaces: int, scrapes: int, mode: str) -> Measure
             "DATAPLANE_AGENT_MQTT__HOST": "127.0.0.1",
             "DATAPLANE_AGENT_MQTT__PORT": str(broker.port),
             "DATAPLANE_AGENT_MQTT__TIMEOUT_SECONDS": "1",
-            "DATAPLANE_AGENT_MQTT__QUEUE": "1000000" if mode == "broker" else "1000",
+            "DATAPLANE_AGENT_MQTT__QUEUE": "100000" if mode == "broker" else "1000",
         }
         with Agent(node.rundir, env=env if mode != "no broker" else {}) as agent:
             for _ in range(3):

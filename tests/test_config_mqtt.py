@@ -101,6 +101,7 @@ def test_topics_may_begin_with_several_levels(tmp_path: Path, prefix: str) -> No
         ),
         ("{qos: 3}", "mqtt.qos"),
         ("{queue: 10}", "mqtt.queue: Input should be greater than or equal to 100"),
+        ("{queue: 100001}", "mqtt.queue: Input should be less than or equal to 100000"),
         ("{port: 0}", "mqtt.port"),
     ],
 )
