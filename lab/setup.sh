@@ -12,6 +12,7 @@ needs=(
     "command -v ip:iproute2"
     "command -v prometheus:prometheus"
     "command -v promtool:prometheus"
+    "command -v prometheus-alertmanager:prometheus-alertmanager"
     "command -v prometheus-node-exporter:prometheus-node-exporter"
     "command -v nsenter:util-linux"
     "command -v systemd-analyze:systemd"
