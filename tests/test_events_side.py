@@ -13,6 +13,7 @@ from agent import supervise
 from agent.config import Settings
 from agent.errors import Reason, SourceError
 from agent.events_side import EventsSide
+from agent.exposition import mqtt
 from agent.health import SourceHealth
 from agent.store import Store
 from tests.events.nodes import INSTANCE, ROUTER, TAP, namespaces, switch
@@ -178,14 +179,17 @@ async def test_without_a_broker_or_for_one_page_nothing_runs_and_nothing_is_show
         assert store.switch.on_change is None
 
 
-async def test_at_the_end_nothing_is_left(peer: Peer, wired: Wired) -> None:
+async def test_at_the_end_nothing_is_left(
+    peer: Peer, wired: Wired, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mqtt, "STOP_SECONDS", 30.0)  # the machine may be busy
     ours = {"events", "mqtt", "mqtt connection", "vswitchd_process"}
 
     def running() -> set[str]:
         return {task.get_name() for task in asyncio.all_tasks()} & ours
 
     async with wired.running():
-        await until(lambda: peer.statuses == ["online"])
+        await until(lambda: wired.side.status() == _status(connected=True))
         assert running() == ours
     assert running() == set()
     assert peer.statuses == ["online", "offline"]
