@@ -2,8 +2,12 @@
 
 import ast
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
+import yaml
 
 from agent.check import lines
 from agent.config import Settings
@@ -86,6 +90,25 @@ async def test_every_other_line_of_check_is_told() -> None:
     source = (ROOT / "agent" / "check.py").read_text()
     for written in re.findall(r'sys\.stdout\.write\(f?"([a-z]+: )', source):
         assert f"`{written}" in text
+
+
+@pytest.mark.usefixtures("prometheus_installed")
+def test_prometheus_can_read_what_is_to_be_asked(tmp_path: Path) -> None:
+    asked = [
+        query
+        for title in ("Flows are missing", "An instance has no name")
+        for row in rows(title)
+        for query in re.findall(r"`([^`]*[{_][^`]*)`", row[0])
+        if not re.fullmatch(r"[a-z_]+\.[a-z_]+(: .*)?|limits.*", query)
+    ]
+    assert len(asked) >= 8
+    rules = [{"record": f"asked:{number}", "expr": query} for number, query in enumerate(asked)]
+    file = tmp_path / "rules.yaml"
+    file.write_text(yaml.safe_dump({"groups": [{"name": "asked", "rules": rules}]}))
+    done = subprocess.run(
+        ["promtool", "check", "rules", str(file)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_every_reason_is_told() -> None:
