@@ -5,12 +5,16 @@ from dashboards.rules_source.text import Alert, Group
 
 CONNECTIONS = """
 (
-  instance_netns:netns_conntrack_entries:ratio
-  or instance_datapath:ovs_conntrack_entries:ratio{datapath!~"system@.+"}
-  or instance_datapath_zone:ovs_conntrack_zone_entries:ratio
+  last_over_time(instance_netns:netns_conntrack_entries:ratio[RATE])
+  or last_over_time(instance_datapath:ovs_conntrack_entries:ratio{datapath!~"system@.+"}[RATE])
+  or last_over_time(instance_datapath_zone:ovs_conntrack_zone_entries:ratio[RATE])
 )
 """
-"""The kernel's datapath is left out: its table is that of the host's own namespace."""
+"""The kernel's datapath is left out: its table is that of the host's own namespace.
+
+The last that was read: a node whose tables fill up is busy, and a reading that is late is absent in
+its scrape, from which an alert would have to last anew.
+"""
 
 
 def _conntrack(severity: str, share: str, hold: str) -> Alert:
