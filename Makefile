@@ -1,4 +1,4 @@
-.PHONY: setup demo test lint bench soak dashboards docs lock wheel
+.PHONY: setup demo test lint bench soak dashboards docs lock wheel tree deb image
 
 # what is missing: Debian packages (as root), .venv with locked dependencies
 setup:
@@ -44,6 +44,15 @@ lock: setup
 	@lab/lock.sh
 
 # what people install, in dist/, dated by its commit: docs/packaging.md
-wheel: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct || date +%s)
+wheel tree deb image: export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct || date +%s)
 wheel: setup
 	@deploy/dist.sh dist
+
+tree: setup
+	@deploy/tree.sh build/tree
+
+deb: tree
+	@deploy/debian/build.sh build/tree dist
+
+image: tree
+	@deploy/container/build.sh build/tree dist

@@ -31,8 +31,14 @@ needs=(
     "command -v git:git"
     "test -e /etc/ssl/certs/ca-certificates.crt:ca-certificates"
     "$python -c 'import ensurepip, venv':python3-venv"
-    # packages are installed
+    # packages and the image are built, read and installed
+    "command -v buildah:buildah"
+    "command -v dh:debhelper"
+    "command -v lintian:lintian"
+    "command -v mmdebstrap:mmdebstrap"
     "command -v pipx:pipx"
+    "command -v podman:podman"
+    "command -v strip:binutils"
     # libvirt's binding is compiled
     "command -v gcc:gcc"
     "command -v pkg-config:pkg-config"

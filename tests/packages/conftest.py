@@ -1,31 +1,54 @@
-"""What is given to people, built once for all tests."""
+"""What is given to people, built once for all tests: package files, .deb, image."""
 
-import os
-import subprocess
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from lab.container import Chroot, Engine, Given, Image, Podman, unpack
 from lab.node import Node
+from lab.process import LabError, run
+from tests.conftest import require_parts
+from tests.packages.builds import ROOT, Builds
 
-ROOT = Path(__file__).parents[2]
-EPOCH = "1700000000"
-BUILD_SECONDS = 400
+FIGURES = pytest.StashKey[dict[str, str]]()
+"""What was measured, for the end of the tests' output."""
 
 
-def build(script: str, *arguments: Path) -> str:
-    """Run one of deploy's scripts; return what it prints."""
-    done = subprocess.run(
-        [ROOT / "deploy" / script, *arguments],
-        env={**os.environ, "SOURCE_DATE_EPOCH": EPOCH},
-        capture_output=True,
-        text=True,
-        timeout=BUILD_SECONDS,
-        check=False,
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    if figures := config.stash.get(FIGURES, {}):
+        terminalreporter.section("packages")
+        for name, figure in figures.items():
+            terminalreporter.write_line(f"{name}: {figure}")
+
+
+@pytest.fixture(scope="session")
+def report(pytestconfig: pytest.Config) -> Callable[[str, str], None]:
+    """Have a figure printed at the end."""
+    return pytestconfig.stash.setdefault(FIGURES, {}).__setitem__
+
+
+@pytest.fixture(scope="session")
+def documented() -> Callable[[str], float]:
+    """Look up a size in docs/packaging.md, in MB of a million bytes."""
+    rows = re.findall(
+        r"^\| (.+?) \| ([\d.]+) MB \|", (ROOT / "docs/packaging.md").read_text(), re.MULTILINE
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout.strip()
+    return lambda name: float(dict(rows)[name])
+
+
+@pytest.fixture(scope="session")
+def builds(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Builds]:
+    """What the tests that run ask for, and no more."""
+    wanted = {name for item in request.session.items for name in item.fixturenames}
+    with Builds(tmp_path_factory.mktemp("builds"), wanted) as builds:
+        yield builds
 
 
 @dataclass(frozen=True)
@@ -35,11 +58,50 @@ class Dists:
 
 
 @pytest.fixture(scope="session")
-def dists(tmp_path_factory: pytest.TempPathFactory) -> Dists:
-    out = tmp_path_factory.mktemp("dists")
-    build("dist.sh", out)
-    (sdist,), (wheel,) = out.glob("*.tar.gz"), out.glob("*.whl")
+def dists(builds: Builds) -> Dists:
+    (sdist,), (wheel,) = (builds.of("dists").glob(each) for each in ("*.tar.gz", "*.whl"))
     return Dists(sdist, wheel)
+
+
+@pytest.fixture(scope="session")
+def tree(builds: Builds) -> Path:
+    return builds.of("tree")
+
+
+@pytest.fixture(scope="session")
+def deb(builds: Builds, tree: Path) -> Path:
+    assert tree.exists()
+    return builds.of("deb")
+
+
+@pytest.fixture(scope="session")
+def archive(builds: Builds, tree: Path) -> Path:
+    assert tree.exists()
+    return builds.of("archive")
+
+
+@pytest.fixture(scope="session")
+def image(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Image:
+    return unpack(archive, tmp_path_factory.mktemp("unpacked"))
+
+
+@pytest.fixture(scope="session")
+def engine(archive: Path, report: Callable[[str, str], None]) -> Iterator[tuple[Engine, str]]:
+    """What runs the image, and its name there: Podman, or nothing but a chroot."""
+    require_parts("podman", "runc", "unshare")
+    with Podman() as podman:
+        name = podman.load(archive)
+        try:
+            run(*podman.command(name, Given()), "--version")
+        except LabError as error:
+            why = str(error).splitlines()[-1]
+        else:
+            report("engine", run("podman", "--version").strip())
+            yield podman, name
+            return
+    with Chroot() as chroot:
+        report("engine", f"none, so a chroot: {why}")
+        yield chroot, chroot.load(archive)
 
 
 @pytest.fixture

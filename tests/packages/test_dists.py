@@ -1,13 +1,10 @@
 """Wheel and sdist: what is in them, what they say of themselves, and that they install."""
 
 import email
-import os
-import re
 import subprocess
 import sys
 import tarfile
 import zipfile
-from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -17,8 +14,8 @@ from agent import __version__
 from lab.agent import Agent
 from lab.node import Node
 from lab.process import run, wait_until
-from tests.conftest import require_parts
-from tests.packages.conftest import BUILD_SECONDS, ROOT, Dists, build
+from tests.packages.builds import ROOT, Builds, command, pinned, pipx
+from tests.packages.conftest import Dists
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
@@ -28,8 +25,6 @@ BESIDE = {
     *("CHANGELOG.md", "LICENSE", "MANIFEST.in", "PKG-INFO", "README.md", "pyproject.toml"),
     *("setup.cfg", "requirements.lock", "requirements-libvirt.lock", "requirements-mqtt.lock"),
 }
-SYSTEM_PYTHON = "/usr/bin/python3"
-LOCKS = ("", "-mqtt")
 WATCHED = ("ovsdb", "openflow", "unixctl")
 
 
@@ -54,20 +49,6 @@ def metadata_of(wheel: Path) -> bytes:
     return content_of(wheel)[f"{NAME}.dist-info/METADATA"]
 
 
-def command(*argv: str | Path, env: Mapping[str, str] | None = None, cwd: Path) -> str:
-    done = subprocess.run(
-        argv,
-        env={**os.environ, **(env or {})},
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=BUILD_SECONDS,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 def assert_it_works(program: Path, switch: Node) -> None:
     """The installed command says its version, what it can reach, and what a switch is like."""
     assert command(program, "--version", cwd=Path("/")) == f"dataplane-agent {__version__}\n"
@@ -86,7 +67,7 @@ def assert_it_works(program: Path, switch: Node) -> None:
 
 
 def test_the_same_files_give_the_same_bytes(dists: Dists, tmp_path: Path) -> None:
-    build("dist.sh", tmp_path)
+    command("deploy/dist.sh", tmp_path)
     for each in (dists.sdist, dists.wheel):
         assert (tmp_path / each.name).read_bytes() == each.read_bytes(), each.name
 
@@ -135,12 +116,6 @@ def test_its_metadata_is_valid_and_complete(dists: Dists) -> None:
     assert email.message_from_bytes(raw).get_all("Classifier")
 
 
-def pinned(lock: str) -> dict[str, str]:
-    """Versions by name, as one of the locks has them."""
-    text = (ROOT / f"requirements{lock}.lock").read_text()
-    return dict(re.findall(r"^([\w.-]+)==(\S+)", text, re.MULTILINE))
-
-
 @pytest.mark.parametrize("lock", ["", "-libvirt", "-mqtt"])
 def test_the_locks_have_a_version_that_the_metadata_allows(dists: Dists, lock: str) -> None:
     extra = {"extra": lock.removeprefix("-")}
@@ -156,33 +131,25 @@ def test_the_locks_have_a_version_that_the_metadata_allows(dists: Dists, lock: s
         assert requirement.specifier.contains(versions[requirement.name.lower()]), requirement
 
 
-@pytest.mark.node
-def test_the_wheel_runs_from_an_environment_of_the_locks(
-    dists: Dists, switch: Node, tmp_path: Path
-) -> None:
-    command(SYSTEM_PYTHON, "-m", "venv", tmp_path / "venv", cwd=tmp_path)
-    pip = (tmp_path / "venv/bin/python", "-m", "pip", "--quiet")
-    locks = [f"--requirement={ROOT / f'requirements{each}.lock'}" for each in LOCKS]
-    command(*pip, "install", "--no-compile", "--require-hashes", *locks, cwd=tmp_path)
-    command(*pip, "install", "--no-compile", "--no-deps", dists.wheel, cwd=tmp_path)
-    command(*pip, "check", cwd=tmp_path)
-    assert_it_works(tmp_path / "venv/bin/dataplane-agent", switch)
+@pytest.fixture
+def pip_program(builds: Builds, dists: Dists) -> Path:
+    assert dists.wheel.exists()
+    return builds.of("pip_program")
+
+
+@pytest.fixture
+def pipx_program(builds: Builds, dists: Dists) -> Path:
+    assert dists.wheel.exists()
+    return builds.of("pipx_program")
 
 
 @pytest.mark.node
-def test_pipx_installs_it_and_takes_it_away(dists: Dists, switch: Node, tmp_path: Path) -> None:
-    require_parts("pipx")
-    constraints = tmp_path / "constraints.txt"
-    versions = {name: version for lock in LOCKS for name, version in pinned(lock).items()}
-    constraints.write_text("".join(f"{name}=={each}\n" for name, each in versions.items()))
-    env = {
-        "PIPX_HOME": str(tmp_path / "home"),
-        "PIPX_BIN_DIR": str(tmp_path / "bin"),
-        "PIPX_DEFAULT_PYTHON": SYSTEM_PYTHON,
-    }
-    arguments = f"--pip-args=--no-compile --constraint={constraints}"
-    spec = f"dataplane-agent[mqtt] @ {dists.wheel.as_uri()}"
-    command("pipx", "install", arguments, spec, env=env, cwd=tmp_path)
-    assert_it_works(tmp_path / "bin/dataplane-agent", switch)
-    command("pipx", "uninstall", "dataplane-agent", env=env, cwd=tmp_path)
-    assert list((tmp_path / "bin").iterdir()) == []
+def test_the_wheel_runs_from_an_environment_of_the_locks(pip_program: Path, switch: Node) -> None:
+    assert_it_works(pip_program, switch)
+
+
+@pytest.mark.node
+def test_pipx_installs_it_and_takes_it_away(pipx_program: Path, switch: Node) -> None:
+    assert_it_works(pipx_program, switch)
+    command("pipx", "uninstall", "dataplane-agent", **pipx(pipx_program.parents[1]))
+    assert list(pipx_program.parent.iterdir()) == []
