@@ -298,16 +298,8 @@ may be meant to drop.
             f"sum by (job, layer, direction) ({DROPPED})",
         ),
         Recording(
-            "job_layer:dataplane_traffic_packets:rate5m",
-            f"sum by (job, layer, direction) ({PACKETS})",
-        ),
-        Recording(
             "job_layer:dataplane_traffic_bytes:rate5m",
             f"sum by (job, layer, direction) ({BYTES})",
-        ),
-        Recording(
-            "job:dataplane_dropped_packets:rate5m",
-            f"sum by (job) ({DROPPED})",
         ),
     ),
 )

@@ -256,12 +256,6 @@ clamp_min(
             "instance:ovn_controller_engine_recompute:rate5m",
             "sum by (job, instance) (rate(ovn_controller_engine_recompute_total{JOB}[RATE]))",
         ),
-        Recording(
-            "instance_stage:ovn_logical_flow_packets:rate5m",
-            """
-sum by (job, instance, pipeline, stage) (rate(ovn_logical_flow_packets_total{JOB}[RATE]))
-""",
-        ),
     ),
 )
 
@@ -316,10 +310,6 @@ or 0 * count by (job, source) (instance_source:dataplane_agent_source_up:configu
         Recording(
             "instance:dataplane_agent_series:sum",
             "sum by (job, instance) (dataplane_agent_series{JOB})",
-        ),
-        Recording(
-            "instance:dataplane_agent_series_suppressed:sum",
-            "sum by (job, instance) (dataplane_agent_series_suppressed{JOB})",
         ),
         Recording(
             "instance:dataplane_agent_scrape_duration:ratio",

@@ -21,6 +21,7 @@ import yaml
 from dashboards.rules_source import DEFAULT, Settings, rules
 from dashboards.rules_source.inhibit import INHIBITIONS
 from tests.dashboards.meaning import GROWTH, TARGET, Metric, Reading, emitted, recorded, selectors
+from tests.dashboards.test_boards import QUESTIONS, parsed
 
 ROOT = Path(__file__).parents[2]
 RULES, DOCS = ROOT / "dashboards" / "rules", ROOT / "docs"
@@ -163,6 +164,17 @@ def test_no_group_reads_the_counters_of_all_devices_too_often() -> None:
     assert max(read.values()) <= READINGS_OF_A_GROUP
     for name, readings in read.items():
         assert readings <= FEW_READINGS or intervals[name] == "1m", name
+
+
+def test_every_record_is_asked_for() -> None:
+    """By a board, an alert, another rule or a runbook: each is a series of every node."""
+    rules = [*rules_of("recording.yaml"), *ALERTS]
+    asked = {
+        *(found.name for rule in rules for found in selectors(promql.parse(rule["expr"]))),
+        *(found.name for each in QUESTIONS for found in selectors(parsed(each.expr))),
+        *re.findall(r"\w+:\w+:\w+", "".join(path.read_text() for path in RUNBOOKS)),
+    }
+    assert {rule["record"] for rule in rules_of("recording.yaml")} <= asked
 
 
 @every_alert
