@@ -162,7 +162,12 @@ def enter(netns: str | None) -> list[str]:
     return ["nsenter", f"--net={NAMESPACES / netns}"] if netns else []
 
 
-def wait_until(predicate: Callable[[], T], timeout: float = 30.0, what: str = "condition") -> T:
+def wait_until(
+    predicate: Callable[[], T],
+    timeout: float = 30.0,
+    what: str = "condition",
+    poll_seconds: float = POLL_SECONDS,
+) -> T:
     """Ask again and again until the answer is true, and return it.
 
     Raises:
@@ -172,7 +177,7 @@ def wait_until(predicate: Callable[[], T], timeout: float = 30.0, what: str = "c
     while not (answer := predicate()):
         if time.monotonic() > deadline:
             raise LabError(f"{what}: not within {timeout:g} s")
-        time.sleep(POLL_SECONDS)
+        time.sleep(poll_seconds)
     return answer
 
 
