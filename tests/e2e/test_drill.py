@@ -4,13 +4,14 @@ Faults that do not disturb each other are on at the same time. How long an alert
 drill itself, on a machine with nothing else to do; here each comes, alone, and goes.
 """
 
+import re
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from dashboards.build import RULES
-from lab.drill import EXERCISES, FEW_POINTS, Ground
+from lab.drill import ALWAYS, EXERCISES, FEW_POINTS, PAGE, Ground
 from lab.hastened import bounds
 
 pytestmark = [
@@ -68,3 +69,11 @@ def test_alerts_have_bounds_of_the_faster_world() -> None:
     assert allowed["DataplaneTunnelDown"] == 10 + 8
     assert allowed["DataplaneDroppedPacketGrowth"] >= 20 + 8
     assert {each.alert for each in EXERCISES.values()} <= allowed.keys()
+
+
+def test_the_page_says_of_which_alerts_there_was_no_fault() -> None:
+    table, _, rest = PAGE.read_text().partition("\nNo fault is made here for ")
+    drilled = {each.alert for each in EXERCISES.values()}
+    assert drilled == set(re.findall(r"^\|[^|]+\| (Dataplane\w+) \|", table, re.MULTILINE))
+    every = bounds(RULES / "alerts.yaml", by=30, rounds_seconds=8).keys()
+    assert set(re.findall(r"Dataplane\w+", rest)) == every - drilled - ALWAYS
