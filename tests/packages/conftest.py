@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from lab.container import Chroot, Engine, Given, Image, Podman, unpack
+from lab.namespace import delete_directory, make_directory
 from lab.node import Node
 from lab.process import LabError, run
 from tests.conftest import require_parts
@@ -42,12 +43,18 @@ def documented() -> Callable[[str], float]:
 
 
 @pytest.fixture(scope="session")
-def builds(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Builds]:
+def directory() -> Iterator[Path]:
+    """For what is large: pytest would keep it for three runs."""
+    directory = make_directory()
+    yield directory
+    delete_directory(directory)
+
+
+@pytest.fixture(scope="session")
+def builds(request: pytest.FixtureRequest, directory: Path) -> Iterator[Builds]:
     """What the tests that run ask for, and no more."""
     wanted = {name for item in request.session.items for name in item.fixturenames}
-    with Builds(tmp_path_factory.mktemp("builds"), wanted) as builds:
+    with Builds(directory, wanted) as builds:
         yield builds
 
 
@@ -81,8 +88,10 @@ def archive(builds: Builds, tree: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def image(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> Image:
-    return unpack(archive, tmp_path_factory.mktemp("unpacked"))
+def image(archive: Path, directory: Path) -> Image:
+    place = directory / "image"
+    place.mkdir()
+    return unpack(archive, place)
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,10 @@ def test_its_files_are_roots_and_not_younger_than_its_date(deb: Path) -> None:
     limit = run("date", "-u", f"--date=@{EPOCH}", "+%F").strip()
     assert {line.split()[3] for line in listed} <= {limit}
     assert not [line for line in listed if "/tests/" in line or "-packages/pip/" in line]
+
+
+def test_it_is_as_small_as_documented(deb: Path, documented: Callable[[str], float]) -> None:
+    assert deb.stat().st_size / 1e6 == pytest.approx(documented("Debian package"), rel=0.1)
 
 
 def test_installing_brings_unit_user_settings_and_command(machine: Machine) -> None:

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import tarfile
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -100,6 +101,12 @@ def test_the_wheel_of_the_sdist_is_the_wheel_of_the_tree(dists: Dists, tmp_path:
     command(*build, f"--outdir={tmp_path}", source, cwd=tmp_path)
     (direct,) = tmp_path.glob("*.whl")
     assert content_of(direct) == content_of(dists.wheel)
+
+
+def test_the_wheel_is_as_small_as_documented(
+    dists: Dists, documented: Callable[[str], float]
+) -> None:
+    assert dists.wheel.stat().st_size / 1e6 == pytest.approx(documented("wheel"), rel=0.1)
 
 
 def test_its_metadata_is_valid_and_complete(dists: Dists) -> None:
