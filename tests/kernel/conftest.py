@@ -2,8 +2,9 @@
 
 A test of this directory is an ordinary test. It runs as root in a machine with Debian's kernel and
 all of the project's files, where it may load modules and use the kernel as it likes. ``make test``
-and ``pytest tests/kernel`` start the machine when the first of them is due, run all selected ones
-in it, and show what became of each as if it had run here, with its failure and its logs.
+and ``pytest tests/kernel`` start the machine before their first test, run all selected ones in it,
+beside the others, and show what became of each when it is due as if it had run here, with its
+failure and its logs.
 
 How to write one:
 
@@ -102,6 +103,17 @@ class Replayer:
         self._reports: dict[str, list[pytest.TestReport]] = defaultdict(list)
         self._read_bytes = 0
         self._told = False
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session: pytest.Session) -> None:
+        """Start the machine now: its one processor works minutes while other tests run."""
+        due = any(map(_is_ours, session.items)) and not session.config.option.collectonly
+        if session.testsfailed or machine.missing() or not due:
+            return
+        try:
+            self._start(session)
+        except LabError:
+            self._machine = None  # the first test tries again, and says why if it must
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> bool | None:
