@@ -239,17 +239,25 @@ and on (job, instance, interface) {DEVICE_DROPS}{{layer="tap"}}
     *_of_layer(TAP_PACKETS, "tap", DEVICE_PACKETS),
 )
 
-EACH_MINUTE = "1m"
+EACH_MINUTE, EACH_OTHER_MINUTE = "1m", "2m"
 """What reads every device of every node is not worth more: see dashboards/rules/README.md."""
 
 GROUPS = (
     Group(
         "dataplane-drops",
         """
-Drops by layer, and those of cards and taps. In a group of its own, as the next ones are: Prometheus
-evaluates groups beside each other, and the rules of one after the other.
+Drops by layer. In a group of its own, as the next ones are: Prometheus evaluates groups beside each
+other, and the rules of one after the other.
 """,
-        (*DROPS, *DROPS_OF_DEVICES),
+        DROPS,
+        EACH_MINUTE,
+    ),
+    Group(
+        "dataplane-device-drops",
+        """
+Drops of cards and taps.
+""",
+        DROPS_OF_DEVICES,
         EACH_MINUTE,
     ),
     Group(
@@ -274,7 +282,7 @@ Bytes by layer, and errors of cards.
                 CARD_ERRORS, lambda direction: of_cards(ERRORS_OF, direction, "interface", CARDS)
             ),
         ),
-        EACH_MINUTE,
+        EACH_OTHER_MINUTE,
     ),
 )
 
