@@ -103,7 +103,9 @@ def machine_root(builds: Builds, place: Path) -> Path:
     release = Path("/etc/os-release").read_text()
     (codename,) = re.findall(r"^VERSION_CODENAME=(.+)$", release, re.MULTILINE)
     options = ("--variant=essential", "--mode=root", "--dpkgopt=force-unsafe-io")
-    command("mmdebstrap", *options, f"--include={names}", codename, place / "root")
+    # merged from the start: Debian's tool for machines that are not brings all of Perl
+    merged = ("--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr", "--include=usr-is-merged")
+    command("mmdebstrap", *options, *merged, f"--include={names}", codename, place / "root")
     return place / "root"
 
 
