@@ -72,7 +72,8 @@ cp {exchange}/units/* {units}
 # as systemd does where / has no sign of a container, which images of Debian may bring along
 mount --make-rshared /
 touch {exchange}/started
-exec env -i PATH={path} /lib/systemd/systemd --unit={target} --show-status=0 --log-target=journal-or-kmsg
+exec env -i PATH={path} \\
+    /lib/systemd/systemd --unit={target} --show-status=0 --log-target=journal-or-kmsg
 """
 
 
