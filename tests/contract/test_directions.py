@@ -58,8 +58,9 @@ MAY_IMPORT = {
 
 IO_MODULES = {"aiohttp", "socket", "ssl", "select", "selectors", "urllib", "http", "os"}
 MAY_DO_IO = {"sources", "exposition"}
-OS_IS_ENVIRONMENT_ONLY = {"addresses", "config"}
-"""config.py reads its file and the environment, before anything else runs; a path is bytes."""
+OS_IS_ENVIRONMENT_ONLY = {"__init__", "addresses", "config"}
+"""__init__.py sets a variable for numpy; config.py reads its file and the environment, before
+anything else runs; a path is bytes."""
 FORBIDDEN = {"subprocess", "multiprocessing", "pty"}
 
 FILES = sorted(AGENT.rglob("*.py"))
