@@ -18,6 +18,7 @@ from lab.machine import BOOT_SECONDS, EXCHANGE, PATH, Machine
 from lab.process import LabError, wait_until
 
 UNITS, GENERATORS = Path("/run/systemd/system"), Path("/lib/systemd/system-generators")
+WANTS = " ".join(f"{base}/systemd/system/sysinit.target.wants/*" for base in ("/lib", "/etc"))
 TARGET = "lab.target"
 LINE = "commands"
 """The socket of the machine's second serial line, which tells it the names of scripts to run."""
@@ -46,6 +47,16 @@ OOMScoreAdjust=-1000
 """,
     # What units wait for without saying so; here it is reached by naming it.
     "sysinit.target": "[Unit]\nDefaultDependencies=no\n",
+    # Directories in /run, and nothing cleared: /tmp may have a hundred thousand files of the outer
+    # machine.
+    "systemd-tmpfiles-setup.service": """\
+[Unit]
+DefaultDependencies=no
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=systemd-tmpfiles --create --exclude-prefix=/dev --exclude-prefix=/tmp
+""",
     "network.target": "[Unit]\nDefaultDependencies=no\n",
 }
 
@@ -68,7 +79,11 @@ mkdir -p {units} {masked}
 for each in {generators}/*; do
     ln -s /dev/null {masked}/${{each##*/}}
 done
-cp {exchange}/units/* {units}
+# what an ordinary machine does at its start, but for the journal: udev alone takes 10 s
+for each in {wants}; do
+    [ "${{each##*/}}" = systemd-journald.service ] || ln -sf /dev/null {units}/${{each##*/}}
+done
+cp --remove-destination {exchange}/units/* {units}
 # as systemd does where / has no sign of a container, which images of Debian may bring along
 mount --make-rshared /
 touch {exchange}/started
@@ -151,6 +166,7 @@ class SystemdMachine(Machine):
             units=UNITS,
             masked=UNITS.with_name("system-generators"),
             generators=GENERATORS,
+            wants=WANTS,
             exchange=EXCHANGE,
             path=shlex.quote(PATH),
             target=TARGET,
