@@ -32,6 +32,7 @@ LOADED = frozenset(
         "DataplaneScrapeDeadlineExceeded",
         "DataplaneScrapeNearDeadline",
         "DataplaneSourceThrottled",
+        "DataplaneUpcallsLost",
     }
 )
 """What is true of a machine that has other things to do."""
