@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -62,8 +63,8 @@ class Following:
 
     @property
     def events(self) -> dict[str, int]:
-        """What was counted."""
-        return dict(self.health.facts().events)
+        """What was counted; 0 of what has not come yet."""
+        return Counter(self.health.facts().events)
 
     def detail(self, part: str) -> str:
         """Return what is said of a problem."""
