@@ -8,7 +8,6 @@ takes ten minutes of healthy traffic first and writes docs/alerts.md.
 import signal
 import sys
 import textwrap
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -25,6 +24,7 @@ from lab.ovn_chassis import Chassis
 from lab.part import Part
 from lab.process import LabError, wait_until
 from lab.prometheus import Job, Prometheus
+from lab.steady import steadily
 from lab.traffic import Steady
 
 RULES = Path("dashboards/rules")
@@ -213,23 +213,10 @@ def _agent_of(chassis: Chassis) -> Agent:
     return Agent(chassis.switch.rundir, env=settings)
 
 
-@contextmanager
-def _pinging(cloud: OvnCloud) -> Iterator[None]:
+def _pinging(cloud: OvnCloud) -> AbstractContextManager[None]:
     """Have an instance ping another one through the tunnel."""
-    ended = threading.Event()
     sender, receiver = cloud.guests["instance01"], cloud.guests["instance03"]
-
-    def ping() -> None:
-        while not ended.wait(1 / OVN_PACKETS_PER_SECOND):
-            ovn_traffic.ping(sender, receiver)
-
-    thread = threading.Thread(target=ping, name="lab-pings", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
+    return steadily(lambda: ovn_traffic.ping(sender, receiver), OVN_PACKETS_PER_SECOND)
 
 
 def _on_node(fault: str) -> Callable[[Ground], AbstractContextManager[None]]:

@@ -9,7 +9,6 @@ with ComputeNode() as node:
 """
 
 import contextlib
-import threading
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
@@ -19,6 +18,7 @@ from lab.compute import MANAGEMENT, REMOTE_INSTANCE, ComputeNode
 from lab.frames import Host
 from lab.process import LabError
 from lab.station import Vtep
+from lab.steady import steadily
 
 TAP_SSH = "tap648437e1-0d"
 """instance02: network behind the tunnel, SSH and ping allowed in."""
@@ -136,12 +136,10 @@ class Steady:
         self.sent = 0
         self._node = node
         self._kinds = kinds
-        self._pause = 1 / packets_per_second
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._send, name="lab-traffic", daemon=True)
+        self._doing = steadily(self._send, packets_per_second)
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._doing.__enter__()
         return self
 
     def __exit__(
@@ -150,12 +148,10 @@ class Steady:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._ended.set()
-        self._thread.join()
+        self._doing.__exit__(kind, error, trace)
 
     def _send(self) -> None:
-        while not self._ended.wait(self._pause):
-            # A device that is down for a while takes nothing; the rest goes on.
-            with contextlib.suppress(OSError):
-                self._kinds[self.sent % len(self._kinds)](self._node, 1)
-            self.sent += 1
+        # A device that is down for a while takes nothing; the rest goes on.
+        with contextlib.suppress(OSError):
+            self._kinds[self.sent % len(self._kinds)](self._node, 1)
+        self.sent += 1

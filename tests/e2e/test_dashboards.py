@@ -29,6 +29,7 @@ from lab.ovn_traffic import KINDS
 from lab.process import LabError, enter, wait_until
 from lab.prometheus import Job, Prometheus, Series
 from lab.routers import BRIDGE, GUEST_TAP, RouterNode
+from lab.steady import steadily
 from lab.traffic import Steady
 from tests.dashboards.questions import (
     Board,
@@ -108,7 +109,7 @@ class Site:
 
     def keep(self, doing: Callable[[], object], per_second: float = PACKETS_PER_SECOND) -> None:
         """Do something evenly as long as there is anything to scrape."""
-        self.stack.enter_context(_steadily(doing, per_second))
+        self.stack.enter_context(steadily(doing, per_second))
 
 
 @contextmanager
@@ -137,23 +138,6 @@ def _way_to(agent: Agent) -> Iterator[str]:
         finally:
             server.shutdown()
             thread.join()
-
-
-@contextmanager
-def _steadily(doing: Callable[[], object], per_second: float) -> Iterator[None]:
-    ended = threading.Event()
-
-    def keep() -> None:
-        while not ended.wait(1 / per_second):
-            doing()
-
-    thread = threading.Thread(target=keep, name="steady", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-        thread.join()
 
 
 def _add_cloud(site: Site) -> None:
