@@ -88,14 +88,6 @@ class Node(Part):
         """SIGCONT ovs-vswitchd."""
         self.vswitchd.send(signal.SIGCONT)
 
-    def pause_ovsdb(self) -> None:
-        """SIGSTOP ovsdb-server."""
-        self.ovsdb.send(signal.SIGSTOP)
-
-    def resume_ovsdb(self) -> None:
-        """SIGCONT ovsdb-server."""
-        self.ovsdb.send(signal.SIGCONT)
-
     @property
     def ovsdb(self) -> Daemon:
         """The ovsdb-server that was started last."""

@@ -134,10 +134,6 @@ class OvnCentral(Part):
         """SIGSTOP the Southbound's ovsdb-server: its sockets take connections, nothing answers."""
         self.southbound.send(signal.SIGSTOP)
 
-    def pause_northd(self) -> None:
-        """SIGSTOP ovn-northd."""
-        self.northd.send(signal.SIGSTOP)
-
     def resume_northbound(self) -> None:
         """SIGCONT the Northbound's ovsdb-server."""
         self.northbound.send(signal.SIGCONT)
@@ -145,10 +141,6 @@ class OvnCentral(Part):
     def resume_southbound(self) -> None:
         """SIGCONT the Southbound's ovsdb-server."""
         self.southbound.send(signal.SIGCONT)
-
-    def resume_northd(self) -> None:
-        """SIGCONT ovn-northd."""
-        self.northd.send(signal.SIGCONT)
 
     # -- the commands of an operator -----------------------------------------------------------
 
