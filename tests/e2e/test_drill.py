@@ -32,10 +32,12 @@ LOADED = frozenset(
         "DataplaneScrapeDeadlineExceeded",
         "DataplaneScrapeNearDeadline",
         "DataplaneSourceThrottled",
-        "DataplaneUpcallsLost",
     }
 )
 """What is true of a machine that has other things to do."""
+SWAMPED = LOADED | {"DataplaneUpcallsLost"}
+"""The same where a flow limit is exhausted: each packet of each new flow is an upcall, and queues
+are short."""
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +63,8 @@ def test_the_alert_of_each_fault_fires_and_no_other(ground: Ground, names: tuple
     outcomes = ground.run(*(EXERCISES[name] for name in names))
     fired = {it.exercise.alert: it.seconds is not None for it in outcomes}
     assert fired == {EXERCISES[name].alert: True for name in names}
-    assert {other for it in outcomes for other in it.others} <= LOADED
+    allowed = SWAMPED if "flow-limit" in names else LOADED
+    assert {other for it in outcomes for other in it.others} <= allowed
 
 
 def test_alerts_have_bounds_of_the_faster_world() -> None:
